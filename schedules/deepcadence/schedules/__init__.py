@@ -1,0 +1,59 @@
+"""Caching schedules for diffusion models: the schedule and its JSON, its generators, and the runtime."""
+
+from __future__ import annotations
+
+from deepcadence.schedules.checks import check_model, check_num_calls, check_sampler
+from deepcadence.schedules.errors import (
+    DeepcadenceError,
+    MissingExtraError,
+    ScheduleError,
+    ScheduleWarning,
+    UnsupportedModelError,
+)
+from deepcadence.schedules.families import Family, Views, family_of
+from deepcadence.schedules.fields import MAX_CALLS, Call
+from deepcadence.schedules.files import write_atomically
+from deepcadence.schedules.generators import from_full_calls, nonuniform, uniform
+from deepcadence.schedules.identity import config_sha256, model_info, sampler_info
+from deepcadence.schedules.provenance import Cost, Created, GeneratorInfo, ModelInfo, Quality, ReuseInfo, SamplerInfo
+from deepcadence.schedules.run import RunStats
+from deepcadence.schedules.runtime import Handle, apply, cached, denoiser
+from deepcadence.schedules.schedule import Schedule
+from deepcadence.schedules.schema import json_schema
+
+__all__ = [
+    "MAX_CALLS",
+    "Call",
+    "Cost",
+    "Created",
+    "DeepcadenceError",
+    "Family",
+    "GeneratorInfo",
+    "Handle",
+    "MissingExtraError",
+    "ModelInfo",
+    "Quality",
+    "ReuseInfo",
+    "RunStats",
+    "SamplerInfo",
+    "Schedule",
+    "ScheduleError",
+    "ScheduleWarning",
+    "UnsupportedModelError",
+    "Views",
+    "apply",
+    "cached",
+    "check_model",
+    "check_num_calls",
+    "check_sampler",
+    "config_sha256",
+    "denoiser",
+    "family_of",
+    "from_full_calls",
+    "json_schema",
+    "model_info",
+    "nonuniform",
+    "sampler_info",
+    "uniform",
+    "write_atomically",
+]

@@ -1,0 +1,75 @@
+"""What a family of denoisers must provide so that the runtime can cache it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Views(ABC):
+    """The two ways to call one model, for one run and a fixed set of cuts.
+
+    Views share every parameter and submodule with the model that they were made from. They hold
+    a feature only while a call is under way.
+    """
+
+    @abstractmethod
+    def full(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, torch.Tensor]]:
+        """Run the whole network on the arguments of `model.forward`.
+
+        Returns its output, equal to the bit to the model's own, and the feature of each cut.
+        """
+
+    @abstractmethod
+    def partial(self, cut: int, feature: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run only the layers outside `cut`, around `feature`, which is left unchanged."""
+
+
+class Family(ABC):
+    """One kind of denoiser: how to recognize it, number its cuts and split it.
+
+    A family is found by the structure of the model, not by its class name. It is stateless.
+    """
+
+    name: str
+
+    @abstractmethod
+    def refusal(self, model: nn.Module) -> str | None:
+        """Why this family cannot serve `model`, in words for its owner; None if it can."""
+
+    @abstractmethod
+    def cuts(self, model: nn.Module) -> dict[int, str]:
+        """Each cut, from 0, the outermost and cheapest, and the dotted name of the first re-run layer."""
+
+    @abstractmethod
+    def views(self, model: nn.Module, cuts: Iterable[int]) -> Views:
+        """Views of `model` as it is now for `cuts`.
+
+        Raises:
+            UnsupportedModelError: a block that a cut must split carries a hook of its own.
+        """
+
+    @abstractmethod
+    def example_inputs(
+        self,
+        model: nn.Module,
+        *,
+        batch: int = 1,
+        size: tuple[int, int] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Any]:
+        """Random keyword arguments for `model.forward`.
+
+        `size` is (height, width) in the model's own space; None is the configured sample size.
+        `device` and `dtype` are the model's where they are None.
+        """
+
+    @abstractmethod
+    def smallest_size(self, model: nn.Module) -> tuple[int, int]:
+        """The smallest (height, width) that the model accepts, for quick checks."""

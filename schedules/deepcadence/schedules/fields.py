@@ -1,0 +1,133 @@
+"""The kinds of value that a schedule file may hold: strict, and with errors that say what was expected."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+__all__ = ["MAX_CALLS", "MAX_CUT", "Call", "Count", "Cut", "CutKey", "Number", "PositiveNumber", "Record", "Sha256",
+           "Text", "describe", "problem"]  # fmt: skip
+
+MAX_CALLS = 100_000
+"""The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
+
+MAX_CUT = 9_999
+"""The largest cut number, likewise."""
+
+_MAX_WHOLE = 2**63 - 1
+
+
+def problem(expected: str, place: str | None = None, found: str | None = None) -> PydanticCustomError:
+    """Return what a validator raises: `expected` becomes the end of the sentence that the user reads.
+
+    `place` and `found` replace the field that was being validated and its value.
+    """
+    context = {"expected": expected} | ({"place": place} if place else {}) | ({"found": found} if found else {})
+    return PydanticCustomError("deepcadence", "expected {expected}", context)
+
+
+def describe(value: object) -> str:
+    """Describe a value that was found, in JSON's words, on one line and short."""
+    if isinstance(value, dict):
+        return "an object" if value else "an empty object"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    if value is None or isinstance(value, bool | float | int | str):
+        try:
+            text = json.dumps(value)
+        except ValueError:  # an integer with more digits than Python prints
+            return "a very large number"
+    else:
+        text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _whole(low: int, high: int, expected: str) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if type(value) is int and low <= value <= high:
+            return value
+        raise problem(expected)
+
+    return check
+
+
+def _call(value: Any) -> Literal["full"] | int:
+    if value == "full" and isinstance(value, str):
+        return "full"
+    if type(value) is int and 0 <= value <= MAX_CUT:
+        return value
+    raise problem(f'"full" or a cut (a whole number from 0 to {MAX_CUT})')
+
+
+def _cut_key(value: Any) -> int:
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,3}", value):
+        return int(value)
+    if type(value) is int and 0 <= value <= MAX_CUT:
+        return value
+    raise problem('a cut as the key, such as "2"')
+
+
+def _number(value: Any) -> int | float:
+    if type(value) is int and abs(value) <= _MAX_WHOLE:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    raise problem("a finite number")
+
+
+def _positive(value: Any) -> int | float:
+    if (type(value) is int or isinstance(value, float)) and value > 0:
+        return _number(value)
+    raise problem("a finite number above 0")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
+    raise problem("text on one line")
+
+
+def _sha256(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    raise problem("a SHA-256 as 64 hexadecimal digits in lower case")
+
+
+def _schema(**keys: Any) -> WithJsonSchema:
+    return WithJsonSchema(keys)
+
+
+_CUT_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_CUT}
+
+Call: TypeAlias = Annotated[
+    Literal["full"] | int, PlainValidator(_call), _schema(anyOf=[{"const": "full", "type": "string"}, _CUT_SCHEMA])
+]
+"""One entry of `Schedule.calls`: "full", or the cut at which to reuse."""
+
+Cut: TypeAlias = Annotated[
+    int, PlainValidator(_whole(0, MAX_CUT, f"a cut (a whole number from 0 to {MAX_CUT})")), WithJsonSchema(_CUT_SCHEMA)
+]
+CutKey: TypeAlias = Annotated[int, PlainValidator(_cut_key), _schema(type="string", pattern="^(0|[1-9][0-9]{0,3})$")]
+Count: TypeAlias = Annotated[
+    int,
+    PlainValidator(_whole(1, _MAX_WHOLE, f"a whole number from 1 to {_MAX_WHOLE}")),
+    _schema(type="integer", minimum=1, maximum=_MAX_WHOLE),
+]
+Number: TypeAlias = Annotated[int | float, PlainValidator(_number), _schema(type="number")]
+PositiveNumber: TypeAlias = Annotated[
+    int | float, PlainValidator(_positive), _schema(type="number", exclusiveMinimum=0)
+]
+Text: TypeAlias = Annotated[str, PlainValidator(_text), _schema(type="string")]
+Sha256: TypeAlias = Annotated[str, PlainValidator(_sha256), _schema(type="string", pattern="^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """Base of everything in a schedule file: frozen, and without room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)

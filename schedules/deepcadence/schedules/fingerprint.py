@@ -1,0 +1,77 @@
+"""What must stay the same within a run for a stored feature to be valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+# They differ from call to call without making a feature stale.
+_FREE = frozenset({"timestep", "return_dict"})
+
+
+def describe(value: Any) -> Any:
+    """Shape, dtype and device of tensors, containers element by element, other values as they are."""
+    if isinstance(value, torch.Tensor):
+        return (value.shape, value.dtype, value.device)
+    if isinstance(value, Mapping):
+        return tuple((key, describe(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(describe(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return type(value)
+
+
+def fingerprint(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Description of each argument of a call, by the name it has in `forward`."""
+    described = {name: describe(value) for name, value in zip(names, args, strict=False) if name not in _FREE}
+    for name, value in kwargs.items():
+        if name not in _FREE:
+            described[name] = describe(value)
+    if torch.is_autocast_enabled():
+        described["autocast"] = True
+    return described
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first argument that changed, in words; None if none did."""
+    if before == now:
+        return None
+    for name in [*before, *now]:
+        if before.get(name) != now.get(name):
+            return f"{name} changed from {_words(before.get(name))} to {_words(now.get(name))}"
+    return None
+
+
+def _words(described: Any) -> str:
+    if isinstance(described, tuple) and len(described) == 3 and isinstance(described[0], torch.Size):
+        shape, dtype, device = described
+        return f"{list(shape)} {dtype} on {device}".replace("torch.", "")
+    return str(described)
+
+
+class Adapters:
+    """The adapters (PEFT) of a model: which are active, and how strongly."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._layers: list[nn.Module] = []
+        self._known: tuple[str, ...] = ()
+
+    def state(self) -> tuple[Any, ...] | None:
+        """Something that compares unequal once an adapter was added, removed, switched or scaled."""
+        config: Mapping[str, Any] | None = getattr(self._model, "peft_config", None)
+        if not config:
+            return None
+        if self._known != tuple(config):
+            self._known = tuple(config)
+            self._layers = [layer for layer in self._model.modules() if hasattr(layer, "active_adapters")]
+            self._layers = [layer for layer in self._layers if isinstance(getattr(layer, "scaling", None), dict)]
+        return self._known, tuple(map(_adapter_state, self._layers))
+
+
+def _adapter_state(layer: Any) -> tuple[Any, ...]:
+    return tuple(layer.active_adapters), tuple(layer.scaling.values()), layer.disable_adapters, layer.merged

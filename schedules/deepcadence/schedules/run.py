@@ -1,0 +1,139 @@
+"""One run of a pipeline under a schedule: counting calls, holding features, deciding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from deepcadence.schedules.errors import ScheduleError
+from deepcadence.schedules.families import Family, Views
+from deepcadence.schedules.fingerprint import Adapters, difference, fingerprint
+from deepcadence.schedules.schedule import Schedule
+
+Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """What a run did.
+
+    Attributes:
+        calls: calls of the denoiser so far.
+        full: full calls, forced ones included.
+        partial: partial calls.
+        forced: call number and reason of each call that the schedule wanted partial and that ran full.
+        bytes_held: the most bytes that stored features took at any time.
+        macs: multiply-accumulates per sample of all calls; None where the schedule does not state its
+            cost, or states it for another sample shape.
+    """
+
+    calls: int = 0
+    full: int = 0
+    partial: int = 0
+    forced: tuple[tuple[int, str], ...] = ()
+    bytes_held: int = 0
+    macs: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of one attachment have in common."""
+
+    model: nn.Module
+    family: Family
+    schedule: Schedule
+    source: str
+    names: tuple[str, ...]
+    compile: Compile | None = None
+
+
+class Run:
+    """State of one run; it dies with the run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._views: Views = plan.family.views(plan.model, plan.schedule.cuts)
+        compiled = plan.compile or (lambda function: function)
+        self._full, self._partial = compiled(self._views.full), compiled(self._views.partial)
+        self._adapters = Adapters(plan.model)
+        self._features: dict[int, torch.Tensor] = {}
+        self._key: dict[str, Any] = {}
+        self._calls = self._fulls = self._bytes = 0
+        self._macs: int | None = 0
+        self._forced: list[tuple[int, str]] = []
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer one call of the denoiser.
+
+        Raises:
+            ScheduleError: the schedule has fewer calls than the run makes.
+        """
+        wanted = self._wanted()
+        key = fingerprint(self._plan.names, args, kwargs)
+        adapters = self._adapters.state()
+        if adapters is not None:
+            key["adapters"] = adapters
+        reason = None if wanted == "full" else self._stale(wanted, key)
+        if wanted == "full" or reason is not None:
+            output = self._run_full(key, args, kwargs)
+            if reason is not None:
+                self._forced.append((self._calls, reason))
+        else:
+            output = self._partial(wanted, self._features[wanted], *args, **kwargs)
+        self._count("full" if reason is not None else wanted, key)
+        return output
+
+    def stats(self) -> RunStats:
+        """What the run did so far."""
+        return RunStats(
+            calls=self._calls,
+            full=self._fulls,
+            partial=self._calls - self._fulls,
+            forced=tuple(self._forced),
+            bytes_held=self._bytes,
+            macs=self._macs,
+        )
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._features.clear()
+
+    def _wanted(self) -> Literal["full"] | int:
+        calls = self._plan.schedule.calls
+        if self._calls >= len(calls):
+            raise ScheduleError(
+                f"{self._plan.source}: calls: found a schedule of {len(calls)} calls, but the run makes more; "
+                "use the number of steps it was made for, or schedule.resample(num_calls)"
+            )
+        return calls[self._calls]
+
+    def _stale(self, cut: int, key: dict[str, Any]) -> str | None:
+        if cut not in self._features:
+            return "no feature is stored"
+        changed = difference(self._key, key)
+        if changed is not None and changed.startswith("adapters"):
+            return "an adapter changed"
+        return changed
+
+    def _run_full(self, key: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._features = {}  # freed before the call, so that old and new never coexist
+        output, self._features = self._full(*args, **kwargs)
+        self._key = key
+        held = sum(feature.element_size() * feature.nelement() for feature in self._features.values())
+        self._bytes = max(self._bytes, held)
+        return output
+
+    def _count(self, did: Literal["full"] | int, key: dict[str, Any]) -> None:
+        self._calls += 1
+        self._fulls += did == "full"
+        cost = self._plan.schedule.cost
+        shape = key.get(self._plan.names[0], (None,))[0]
+        known = cost is not None and (cost.sample_shape is None or cost.sample_shape == tuple(shape or ())[1:])
+        if cost is None or not known or self._macs is None:
+            self._macs = None
+        else:
+            self._macs += cost.full_macs if did == "full" else cost.partial_macs[did]

@@ -1,0 +1,198 @@
+"""The caching runtime: attach a schedule to a pipeline, or to a bare denoiser."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from types import TracebackType
+from typing import Any, cast
+
+from torch import nn
+
+from deepcadence.schedules.checks import check_model, check_sampler
+from deepcadence.schedules.dispatch import active, begin, install, uninstall
+from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
+from deepcadence.schedules.families import family_of
+from deepcadence.schedules.identity import model_info, sampler_info
+from deepcadence.schedules.run import Plan, Run, RunStats
+from deepcadence.schedules.schedule import Schedule
+from deepcadence.schedules.selftest import self_test
+
+_COMPONENTS = ("unet", "transformer")
+
+
+def denoiser(target: Any) -> nn.Module:
+    """The denoiser of a pipeline (`unet` or `transformer`), or `target` itself if it is a module.
+
+    A module that `torch.compile` has wrapped is unwrapped.
+
+    Raises:
+        UnsupportedModelError: `target` is neither a module nor has such a component.
+    """
+    module = _called_module(target)
+    return cast(nn.Module, getattr(module, "_orig_mod", module))
+
+
+def apply(target: Any, schedule: Schedule | str | PathLike[str]) -> Handle:
+    """Attach a schedule until `handle.remove()`.
+
+    Args:
+        target: a diffusers pipeline, each call of which is then one run; or a bare denoiser, whose
+            calls from now on, in this thread, are one run.
+        schedule: a `Schedule` or the path of its JSON file.
+
+    Raises:
+        ScheduleError: the file is not a schedule, or not one for this model.
+        UnsupportedModelError: the model cannot be split, or the self-test failed.
+    """
+    return Handle(target, schedule)
+
+
+@contextmanager
+def cached(target: Any, schedule: Schedule | str | PathLike[str]) -> Iterator[Handle]:
+    """`apply` for the length of a `with` block; takes and raises the same."""
+    handle = apply(target, schedule)
+    try:
+        yield handle
+    finally:
+        handle.remove()
+
+
+class Handle:
+    """An attached schedule. `remove()` leaves everything as it was found."""
+
+    def __init__(self, target: Any, schedule: Schedule | str | PathLike[str]) -> None:
+        self._target, self._module = target, _called_module(target)
+        self._plan = _plan(self._module, schedule)
+        self._last = RunStats()
+        self._bare: Run | None = None
+        self._warned = False
+        if isinstance(getattr(type(target), "_deepcadence_handle", None), Handle):
+            raise DeepcadenceError(
+                f"this {type(target).__name__} has a schedule already; remove() the first handle before attaching"
+            )
+        if hasattr(target, "scheduler"):
+            check_sampler(self._plan.schedule, sampler_info(target.scheduler), source=self._plan.source)
+        self_test(self._plan)
+        self._installation = install(self._module)
+        self._attached = True
+        if target is self._module:
+            self._bare = Run(self._plan)
+            begin(self._module, self._bare)
+        else:
+            _scope_calls(target, self)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that is attached."""
+        return self._plan.schedule
+
+    @property
+    def stats(self) -> RunStats:
+        """Of the run that ended last, in any thread; for a bare denoiser, of its one run so far."""
+        return self._bare.stats() if self._bare is not None else self._last
+
+    def remove(self) -> None:
+        """Detach: the pipeline and its denoiser are as before. Calling it again does nothing."""
+        if not self._attached:
+            return
+        self._attached = False
+        if self._bare is not None:
+            begin(self._module, None)
+            self._bare.close()
+        else:
+            self._target.__class__ = type(self._target).__mro__[1]
+        uninstall(self._installation)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    @contextmanager
+    def _run(self) -> Iterator[None]:
+        """The body of one call of the pipeline: one run."""
+        if _called_module(self._target) is not self._module:
+            raise UnsupportedModelError(
+                "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
+            )
+        run = Run(self._plan)
+        try:
+            with active(self._module, run):
+                yield
+            self._check_length(run.stats())
+        finally:
+            self._last = run.stats()
+            run.close()
+
+    def _check_length(self, stats: RunStats) -> None:
+        planned = self._plan.schedule.num_calls
+        if stats.calls < planned and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._plan.source}: the run made {stats.calls} calls, the schedule has {planned}; its first "
+                f"{stats.calls} were used. schedule.resample({stats.calls}) spreads it over the whole run.",
+                ScheduleWarning,
+                stacklevel=5,
+            )
+
+
+def _called_module(target: Any) -> nn.Module:
+    """The module that the pipeline calls, compiled or not."""
+    if isinstance(target, nn.Module):
+        return target
+    for name in _COMPONENTS:
+        component = getattr(target, name, None)
+        if isinstance(component, nn.Module):
+            return component
+    raise UnsupportedModelError(
+        f"found a {type(target).__name__}; expected a torch module or a pipeline with a "
+        f"{' or '.join(f'`{name}`' for name in _COMPONENTS)} component"
+    )
+
+
+def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
+    model = cast(nn.Module, getattr(module, "_orig_mod", module))
+    loaded = schedule if isinstance(schedule, Schedule) else Schedule.load(schedule)
+    source = "schedule" if isinstance(schedule, Schedule) else str(schedule)
+    if getattr(model, "_compiled_call_impl", None) is not None:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} was compiled in place with .compile(); the decision of a schedule stays outside "
+            "the graphs, so wrap it instead: pipe.unet = torch.compile(pipe.unet)"
+        )
+    if model is not module and hasattr(model, "_hf_hook"):
+        raise UnsupportedModelError(f"{type(model).__name__} is both compiled and offloaded; choose one of the two")
+    family = family_of(model)
+    check_model(loaded, model_info(model, family.cuts(model)), source=source)
+    names = tuple(inspect.signature(type(model).forward).parameters)[1:]
+    return Plan(model, family, loaded, source, names, compile=getattr(module, "dynamo_ctx", None))
+
+
+def _scope_calls(pipe: Any, handle: Handle) -> None:
+    """Give the pipeline a class of its own whose `__call__` begins and ends a run.
+
+    Python looks `__call__` up on the type, so this is the only way to see a run begin and end
+    whatever the scheduler does. The class keeps name, module and signature of the original.
+    """
+    original = type(pipe)
+
+    @functools.wraps(original.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with handle._run():
+            return original.__call__(self, *args, **kwargs)
+
+    namespace = {
+        "__call__": call,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__doc__": original.__doc__,
+        "_deepcadence_handle": handle,
+    }
+    pipe.__class__ = type(original.__name__, (original,), namespace)

@@ -1,0 +1,225 @@
+"""The contract of every family: the split network computes what the model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from deepcadence.schedules import UnsupportedModelError
+from deepcadence.schedules.families import family_of
+from tests import tiny
+
+RESNET_2D = {
+    "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+}
+MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
+    **{f"2d-{layers}-layers": (tiny.unet2d, {"layers_per_block": layers}) for layers in (1, 2, 3)},
+    "2d-resnet-samplers": (tiny.unet2d, {"downsample_type": "resnet", "upsample_type": "resnet"}),
+    "2d-resnet-blocks": (tiny.unet2d, RESNET_2D),
+    "2d-no-mid": (tiny.unet2d, {"mid_block_type": None}),
+    "2d-classes": (tiny.unet2d, {"num_class_embeds": 4}),
+    "2d-oblong": (tiny.unet2d, {"sample_size": (8, 24)}),
+    **{f"condition-{layers}-layers": (tiny.unet2d_condition, {"layers_per_block": layers}) for layers in (1, 2, 3)},
+    "condition-odd": (tiny.unet2d_condition, {"sample_size": (7, 13)}),
+    "condition-classes": (
+        tiny.unet2d_condition,
+        {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 64},
+    ),
+    "condition-simple-cross": (
+        tiny.unet2d_condition,
+        {
+            "down_block_types": ("SimpleCrossAttnDownBlock2D", "ResnetDownsampleBlock2D"),
+            "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+            "up_block_types": ("ResnetUpsampleBlock2D", "SimpleCrossAttnUpBlock2D"),
+        },
+    ),
+    "xl": (tiny.unet2d_xl, {}),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    make, overrides = MODELS[request.param]
+    built: nn.Module = make(**overrides)
+    return built
+
+
+def inputs_of(model: nn.Module, seed: int, **size: Any) -> dict[str, Any]:
+    return family_of(model).example_inputs(model, batch=2, generator=torch.Generator().manual_seed(seed), **size)
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+class TestContract:
+    """For every family: add a line to MODELS."""
+
+    def test_full_view_equals_the_model_at_every_cut(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        expected = model(**inputs).sample
+        for cuts in [*([cut] for cut in family.cuts(model)), list(family.cuts(model))]:
+            output, features = family.views(model, cuts).full(**inputs)
+            assert torch.equal(output.sample, expected)
+            assert set(features) == set(cuts)
+
+    def test_partial_after_full_at_the_same_input_equals_the_model(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        expected = model(**inputs).sample
+        views = family.views(model, family.cuts(model))
+        _, features = views.full(**inputs)
+        for cut, feature in features.items():
+            before = feature.clone()
+            assert torch.equal(views.partial(cut, feature, **inputs).sample, expected)
+            assert torch.equal(feature, before)
+
+    def test_partial_depends_on_the_feature_and_on_the_input(self, model: nn.Module) -> None:
+        family, inputs, others = family_of(model), inputs_of(model, 0), inputs_of(model, 1)
+        views = family.views(model, family.cuts(model))
+        _, features = views.full(**inputs)
+        here, there = model(**inputs).sample, model(**others).sample
+        for cut, feature in features.items():
+            mixed = views.partial(cut, feature, **others).sample
+            assert not torch.equal(mixed, here)
+            assert not torch.equal(mixed, there)
+
+    def test_the_feature_is_what_enters_the_named_layer(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        entered: dict[int, torch.Tensor] = {}
+        handles = [
+            model.get_submodule(name).register_forward_pre_hook(
+                lambda _module, args, cut=cut: entered.__setitem__(cut, args[0])
+            )
+            for cut, name in family.cuts(model).items()
+        ]
+        model(**inputs)
+        for handle in handles:
+            handle.remove()
+        _, features = family.views(model, family.cuts(model)).full(**inputs)
+        for cut, feature in features.items():  # the layer gets the feature with its skip behind it
+            assert torch.equal(entered[cut][:, : feature.shape[1]], feature)
+
+    def test_positional_arguments_mean_the_same(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        names = ["sample", "timestep", *(name for name in ["encoder_hidden_states"] if name in inputs)]
+        positional = [inputs.pop(name) for name in names]
+        views = family.views(model, [1])
+        output, features = views.full(*positional, **inputs, return_dict=False)
+        assert torch.equal(views.partial(1, features[1], *positional, **inputs, return_dict=False)[0], output[0])
+
+    def test_other_sizes_than_configured(self, model: nn.Module) -> None:
+        family = family_of(model)
+        height, width = (2 * side for side in family.smallest_size(model))
+        inputs = inputs_of(model, 0, size=(height, 3 * width))
+        views = family.views(model, [2])
+        output, features = views.full(**inputs)
+        assert torch.equal(output.sample, model(**inputs).sample)
+        assert torch.equal(views.partial(2, features[2], **inputs).sample, output.sample)
+
+    def test_the_model_is_left_alone(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        before = {name: dict(module.__dict__) for name, module in model.named_modules()}
+        children = {name: dict(module._modules) for name, module in model.named_modules()}
+        views = family.views(model, family.cuts(model))
+        _, features = views.full(**inputs)
+        views.partial(0, features[0], **inputs)
+        assert {name: dict(module.__dict__) for name, module in model.named_modules()} == before
+        assert {name: dict(module._modules) for name, module in model.named_modules()} == children
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_controlnet_residuals(layers: int) -> None:
+    model = tiny.unet2d_condition(layers_per_block=layers)
+    inputs = inputs_of(model, 0)
+    shapes: list[torch.Size] = []
+
+    def record(_module: nn.Module, _args: Any, kwargs: Any, output: Any) -> None:
+        shapes.extend(skip.shape for skip in output[1])
+
+    handles = [block.register_forward_hook(record, with_kwargs=True) for block in model.down_blocks]
+    handles.append(model.conv_in.register_forward_hook(lambda _module, _args, output: shapes.append(output.shape)))
+    model(**inputs)
+    for handle in handles:
+        handle.remove()
+    inputs["down_block_additional_residuals"] = tuple(torch.randn(shape) for shape in shapes)
+    inputs["mid_block_additional_residual"] = torch.randn(shapes[-1])
+    check_all_cuts(model, inputs)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("deprecated", [False, True])
+@pytest.mark.parametrize("blocks", ["cross-first", "cross-last"])
+def test_adapter_residuals(layers: int, deprecated: bool, blocks: str) -> None:
+    swapped = {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    model = tiny.unet2d_condition(layers_per_block=layers, **(swapped if blocks == "cross-last" else {}))
+    inputs = inputs_of(model, 0)
+    residuals = [torch.randn(2, 16, 8 if blocks == "cross-first" else 4, 8 if blocks == "cross-first" else 4)]
+    residuals.append(torch.randn(2, 32, 4, 4))
+    name = "down_block_additional_residuals" if deprecated else "down_intrablock_additional_residuals"
+
+    def fresh() -> dict[str, Any]:
+        return {**inputs, name: [residual.clone() for residual in residuals]}
+
+    check_all_cuts(model, fresh)
+
+
+def test_freeu_overwrites_its_input_but_never_the_stored_feature() -> None:
+    model = tiny.unet2d_condition()
+    model.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
+    check_all_cuts(model, inputs_of(model, 0))
+
+
+def check_all_cuts(model: nn.Module, inputs: Any) -> None:
+    """Full and (twice) partial calls equal the model at each cut; `inputs` may make fresh ones each time."""
+    fresh = inputs if callable(inputs) else lambda: dict(inputs)
+    expected = model(**fresh()).sample
+    family = family_of(model)
+    for cut in family.cuts(model):
+        views = family.views(model, [cut])
+        output, features = views.full(**fresh())
+        assert torch.equal(output.sample, expected)
+        for _ in range(2):
+            assert torch.equal(views.partial(cut, features[cut], **fresh()).sample, expected)
+
+
+def refused(reason: str, model: nn.Module) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason):
+        family_of(model)
+
+
+def test_what_is_no_unet_is_refused_by_name() -> None:
+    refused("Linear cannot be cached.*no conv_in, down_blocks", nn.Linear(2, 2))
+
+
+def test_skip_blocks_are_refused_by_name() -> None:
+    types = {"down_block_types": ("SkipDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "SkipUpBlock2D")}
+    refused("SkipDownBlock2D: its second", tiny.unet2d(norm_num_groups=4, **types))
+
+
+def test_k_blocks_are_refused_by_name() -> None:
+    model = tiny.unet2d_condition()
+    model.down_blocks[0].downsamplers = None
+    refused("makes 5 skips, its up path consumes 6", model)
+
+
+def test_a_hook_on_a_block_that_is_split_is_refused_by_name() -> None:
+    model = tiny.unet2d()
+    handle = model.up_blocks[1].register_forward_hook(lambda *_: None)
+    family = family_of(model)
+    family.views(model, [2])  # the edge of the block: nothing is split there
+    with pytest.raises(UnsupportedModelError, match=r"up_blocks\.1 \(UpBlock2D\) carries _forward_hooks"):
+        family.views(model, [1])
+    handle.remove()
+    model.up_blocks[1].forward = lambda *_: None  # type: ignore[method-assign]
+    with pytest.raises(UnsupportedModelError, match="replaced forward"):
+        family.views(model, [1])

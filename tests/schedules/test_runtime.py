@@ -1,0 +1,483 @@
+"""The rules of the runtime, on real pipelines with small random weights."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, StableDiffusionPipeline
+from torch import nn
+
+from deepcadence.schedules import (
+    DeepcadenceError,
+    Schedule,
+    ScheduleError,
+    ScheduleWarning,
+    UnsupportedModelError,
+    apply,
+    cached,
+    denoiser,
+    from_full_calls,
+    uniform,
+)
+from deepcadence.schedules.families import family_of
+from tests import tiny
+
+STEPS = 6
+
+
+def generate(pipe: Any, seed: int = 0, steps: int = STEPS, batch: int = 2, **arguments: Any) -> torch.Tensor:
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(batch)]
+    common = {"generator": generators, "num_inference_steps": steps, "output_type": "np", **arguments}
+    if "StableDiffusion" in type(pipe).__name__:
+        output = pipe(prompt=["a coat", "a shoe"][:batch] if batch < 3 else ["a bag"] * batch, **common)
+    else:
+        output = pipe(batch_size=batch, **common)
+    return torch.from_numpy(output.images)
+
+
+class Oracle:
+    """A model's forward that follows a call list with explicit full and partial calls."""
+
+    def __init__(self, model: nn.Module, schedule: Schedule) -> None:
+        self.views = family_of(model).views(model, schedule.cuts)
+        self.calls, self.index, self.features = schedule.calls, 0, dict[int, torch.Tensor]()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        what = self.calls[self.index]
+        self.index += 1
+        if what == "full":
+            output, self.features = self.views.full(*args, **kwargs)
+            return output
+        return self.views.partial(what, self.features[what], *args, **kwargs)
+
+
+def by_hand(pipe: Any, schedule: Schedule, **arguments: Any) -> torch.Tensor:
+    pipe.unet.forward = Oracle(pipe.unet, schedule)
+    try:
+        return generate(pipe, **arguments)
+    finally:
+        del pipe.unet.forward
+
+
+class TestRule1Refresh:
+    """Refreshing at each call is the bare model, and removal leaves no trace."""
+
+    def test_full_at_every_call_is_bit_identical(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        plain = generate(pipe)
+        with cached(pipe, Schedule(calls=("full",) * STEPS)) as run:
+            assert torch.equal(generate(pipe), plain)
+        assert run.stats.full == STEPS
+
+    def test_the_pipeline_is_as_found_after_removal(self) -> None:
+        pipe = tiny.sd_pipeline()
+        plain = generate(pipe)
+        kind, attributes = type(pipe), dict(pipe.__dict__)
+        inside = {name: dict(module.__dict__) for name, module in pipe.unet.named_modules()}
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            assert not torch.equal(generate(pipe), plain)
+            assert type(pipe).__name__ == kind.__name__
+            assert isinstance(pipe, StableDiffusionPipeline)
+        assert type(pipe) is kind
+        assert pipe.__dict__ == attributes
+        assert {name: dict(module.__dict__) for name, module in pipe.unet.named_modules()} == inside
+        assert torch.equal(generate(pipe), plain)
+
+    def test_removal_also_after_an_exception(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        kind = type(pipe)
+        with pytest.raises(KeyError), cached(pipe, uniform(STEPS, 3, 1)):
+            raise KeyError
+        assert type(pipe) is kind
+        assert "forward" not in pipe.unet.__dict__
+
+    def test_removing_twice_is_harmless(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        handle = apply(pipe, uniform(STEPS, 3, 1))
+        handle.remove()
+        handle.remove()
+        assert "forward" not in pipe.unet.__dict__
+
+
+class TestRule3Memory:
+    """One tensor per cut in use, freed when the run ends."""
+
+    @pytest.mark.parametrize("calls", [("full", 1, 1), ("full", 1, 4)])
+    def test_bytes_held(self, calls: tuple[Any, ...]) -> None:
+        pipe = tiny.ddim_pipeline()
+        family = family_of(pipe.unet)
+        cuts = {cut for cut in calls if cut != "full"}
+        _, features = family.views(pipe.unet, cuts).full(**family.example_inputs(pipe.unet, batch=2))
+        expected = sum(feature.nelement() * 4 for feature in features.values())
+        with cached(pipe, Schedule(calls=calls)) as run:
+            generate(pipe, steps=3)
+        assert run.stats.bytes_held == expected
+
+    def test_nothing_outlives_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from deepcadence.schedules.families.unet import UNetViews
+
+        kept: list[weakref.ref[torch.Tensor]] = []
+        original = UNetViews.full
+
+        def watched(self: UNetViews, *args: Any, **kwargs: Any) -> Any:
+            output, features = original(self, *args, **kwargs)
+            kept.extend(weakref.ref(feature) for feature in features.values())
+            return output, features
+
+        pipe = tiny.ddim_pipeline()
+        monkeypatch.setattr(UNetViews, "full", watched)
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            kept.clear()
+            generate(pipe)
+            gc.collect()
+            assert len(kept) == 2
+            assert [reference() for reference in kept] == [None, None]
+
+
+class TestRule4State:
+    """State belongs to a run."""
+
+    def test_each_run_starts_full_whatever_the_last_one_did(self) -> None:
+        pipe = tiny.sd_pipeline()
+        schedule = uniform(STEPS, 3, 1)
+        expected = by_hand(pipe, schedule)
+        with cached(pipe, schedule) as run:
+            with pytest.raises(ZeroDivisionError):
+                generate(pipe, callback_on_step_end=lambda _pipe, step, _t, _kw: {} if step < 1 else 1 / 0)
+            assert torch.equal(generate(pipe), expected)
+            generate(pipe, callback_on_step_end=interrupt_at(1))
+            assert run.stats.calls == 2
+            assert torch.equal(generate(pipe), expected)
+            generate(pipe, steps=4, batch=1)
+            assert torch.equal(generate(pipe), expected)
+            generate(pipe, height=24, width=8)
+            assert torch.equal(generate(pipe), expected)
+            assert run.stats.forced == ()
+
+    def test_two_pipelines_that_share_a_unet(self) -> None:
+        first = tiny.ddim_pipeline()
+        second = tiny.quiet(type(first)(unet=first.unet, scheduler=DDIMScheduler()))
+        third = tiny.quiet(type(first)(unet=first.unet, scheduler=DDIMScheduler()))
+        plain = generate(first)
+        one, two = uniform(STEPS, 3, 1), uniform(STEPS, 2, 4)
+        expected_one, expected_two = by_hand(first, one), by_hand(first, two)
+        with cached(first, one):
+            with cached(second, two):
+                assert torch.equal(generate(first), expected_one)
+                assert torch.equal(generate(second), expected_two)
+                assert torch.equal(generate(third), plain)
+            assert torch.equal(generate(first), expected_one)
+            assert torch.equal(generate(second), plain)
+        assert "forward" not in first.unet.__dict__
+
+    def test_threads_do_not_see_each_other(self) -> None:
+        first = tiny.ddim_pipeline()
+        pipes = [first, *(tiny.quiet(type(first)(unet=first.unet, scheduler=DDIMScheduler())) for _ in range(3))]
+        schedules = [uniform(STEPS, interval, cut) for interval, cut in ((2, 0), (3, 1), (2, 4), (1, 1))]
+        expected = [by_hand(first, schedule, seed=seed) for seed, schedule in enumerate(schedules)]
+        results: dict[int, torch.Tensor] = {}
+        handles = [apply(pipe, schedule) for pipe, schedule in zip(pipes, schedules, strict=True)]
+
+        def work(index: int) -> None:
+            for _ in range(3):
+                results[index] = generate(pipes[index], seed=index)
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for handle in handles:
+            handle.remove()
+        assert all(torch.equal(results[index], expected[index]) for index in range(4))
+        assert "forward" not in first.unet.__dict__
+
+    def test_one_schedule_at_a_time_on_a_pipeline(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        with cached(pipe, uniform(STEPS, 3, 1)), pytest.raises(DeepcadenceError, match="has a schedule already"):
+            apply(pipe, uniform(STEPS, 2, 1))
+
+    def test_a_denoiser_replaced_while_attached_is_noticed(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            pipe.unet = tiny.unet2d(seed=3)
+            with pytest.raises(UnsupportedModelError, match="was replaced after"):
+                generate(pipe)
+
+
+def interrupt_at(last: int) -> Any:
+    def callback(pipe: Any, step: int, _timestep: Any, _kwargs: Any) -> dict[str, Any]:
+        pipe._interrupt = step >= last
+        return {}
+
+    return callback
+
+
+class TestRule5Change:
+    """A change inside a run forces a full call, which is counted and reported."""
+
+    def manual(self, changes: dict[int, dict[str, Any]], calls: tuple[Any, ...] = ("full", 1, 1, 1)) -> Any:
+        model = tiny.unet2d_condition()
+        inputs = family_of(model).example_inputs(model, batch=2, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad(), cached(model, Schedule(calls=calls)) as run:
+            for call in range(len(calls)):
+                inputs = {**inputs, **changes.get(call, {})}
+                output = model(**inputs).sample
+                assert torch.isfinite(output).all()
+        return run.stats
+
+    def test_nothing_changed(self) -> None:
+        assert self.manual({}).forced == ()
+
+    def test_a_smaller_batch_as_when_guidance_is_switched_off(self) -> None:
+        smaller = {"sample": torch.randn(1, 4, 8, 8), "encoder_hidden_states": torch.randn(1, 77, 32), "timestep": 3}
+        stats = self.manual({2: smaller})
+        assert stats.forced == ((2, "sample changed from [2, 4, 8, 8] float32 on cpu to [1, 4, 8, 8] float32 on cpu"),)
+        assert (stats.full, stats.partial) == (2, 2)
+
+    def test_another_size(self) -> None:
+        stats = self.manual({1: {"sample": torch.randn(2, 4, 16, 8)}, 3: {"sample": torch.randn(2, 4, 8, 8)}})
+        assert [call for call, _ in stats.forced] == [1, 3]
+
+    def test_a_condition_that_comes_and_goes(self) -> None:
+        mask = torch.ones(2, 77)
+        stats = self.manual({1: {"encoder_attention_mask": mask}, 2: {"encoder_attention_mask": None}})
+        assert [call for call, _ in stats.forced] == [1, 2]
+
+    def test_the_timestep_may_change_its_kind(self) -> None:
+        assert (
+            self.manual({1: {"timestep": 3}, 2: {"timestep": torch.tensor(2)}, 3: {"return_dict": True}}).forced == ()
+        )
+
+    def test_another_dtype(self) -> None:
+        model = tiny.unet2d()
+        family = family_of(model)
+        inputs = family.example_inputs(model)
+        with torch.no_grad(), cached(model, Schedule(calls=("full", 1, 1))) as run:
+            model(**inputs)
+            model.double()
+            model(**{**inputs, "sample": inputs["sample"].double()})
+            output = model(**{**inputs, "sample": inputs["sample"].double()}).sample
+        assert output.dtype == torch.float64
+        assert [call for call, _ in run.stats.forced] == [1]
+
+    def test_another_adapter(self) -> None:
+        from peft import LoraConfig
+
+        pipe = tiny.sd_pipeline()
+        config = LoraConfig(r=2, target_modules=["to_q", "to_k"], init_lora_weights=False)
+        pipe.unet.add_adapter(config, "first")
+        pipe.unet.add_adapter(config, "second")
+        pipe.unet.set_adapter("first")
+        schedule = uniform(STEPS, 6, 1)
+
+        def switch(_pipe: Any, step: int, _timestep: Any, _kwargs: Any) -> dict[str, Any]:
+            if step == 2:
+                pipe.unet.set_adapter("second")
+            return {}
+
+        with cached(pipe, schedule) as run:
+            generate(pipe)
+            assert run.stats.forced == ()
+            generate(pipe, callback_on_step_end=switch)
+            assert run.stats.forced == ((3, "an adapter changed"),)
+            pipe.unet.set_adapter("first")
+            expected = by_hand_under(pipe, from_full_calls(STEPS, [0, 3], 1), switch)
+            pipe.unet.set_adapter("first")
+            assert torch.equal(generate(pipe, callback_on_step_end=switch), expected)
+            generate(pipe, cross_attention_kwargs={"scale": 0.5})
+            assert run.stats.forced == ()
+
+
+def by_hand_under(pipe: Any, schedule: Schedule, callback: Any) -> torch.Tensor:
+    other = tiny.quiet(StableDiffusionPipeline(**pipe.components, requires_safety_checker=False))
+    held = other.unet.__dict__.pop("forward")
+    try:
+        return by_hand(other, schedule, callback_on_step_end=callback)
+    finally:
+        other.unet.forward = held
+
+
+class TestRule6Calls:
+    """Calls are counted from the start of the run; nothing else is looked up."""
+
+    def test_heun_makes_more_calls_than_steps(self) -> None:
+        pipe = tiny.sd_pipeline()
+        pipe.scheduler = HeunDiscreteScheduler.from_config(pipe.scheduler.config)
+        schedule = uniform(2 * STEPS - 1, 3, 1)
+        expected = by_hand(pipe, schedule)
+        with cached(pipe, schedule) as run:
+            assert torch.equal(generate(pipe), expected)
+        assert run.stats.calls == 2 * STEPS - 1
+
+    def test_too_few_calls_in_the_schedule(self, tmp_path: Path) -> None:
+        pipe = tiny.ddim_pipeline()
+        uniform(4, 2, 1).save(tmp_path / "four.json")
+        with cached(pipe, tmp_path / "four.json"):
+            with pytest.raises(ScheduleError, match=r"four\.json: calls: found a schedule of 4 calls.*makes more"):
+                generate(pipe, steps=5)
+            generate(pipe, steps=4)
+
+    def test_too_many_calls_in_the_schedule_are_said_once(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        with cached(pipe, uniform(10, 2, 1)) as run:
+            with pytest.warns(ScheduleWarning, match=r"made 4 calls, the schedule has 10.*resample\(4\)"):
+                generate(pipe, steps=4)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                generate(pipe, steps=4)
+        assert (run.stats.full, run.stats.partial) == (2, 2)
+
+    def test_stochastic_samplers_draw_the_same_noise(self) -> None:
+        pipe = tiny.sd_pipeline()
+        pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config)
+        plain = generate(pipe)
+        with cached(pipe, uniform(STEPS, 1, 0)):
+            assert torch.equal(generate(pipe), plain)
+
+
+class TestRule7Compile:
+    """Two graphs per cut, no breaks, and the decision outside."""
+
+    def test_two_graphs_per_cut_and_no_more_in_later_runs(self) -> None:
+        from torch._dynamo.testing import CompileCounter
+
+        pipe = tiny.sd_pipeline()
+        schedule = Schedule(calls=("full", 1, 1, "full", 1, 1))
+        expected = by_hand(pipe, schedule)
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        pipe.unet = torch.compile(pipe.unet, backend=counter, fullgraph=True)
+        with cached(pipe, schedule) as run:
+            for _ in range(3):
+                torch.testing.assert_close(generate(pipe), expected)
+                assert run.stats.partial == 4
+                assert counter.frame_count == 2
+        assert counter.frame_count == 2
+
+    def test_compiled_in_place_is_refused_by_name(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        pipe.unet.compile(backend="eager")
+        with pytest.raises(UnsupportedModelError, match=r"pipe\.unet = torch\.compile"):
+            apply(pipe, uniform(STEPS, 2, 1))
+
+
+class TestRule8Conditions:
+    """What diffusers sets on the model before or after attaching is seen."""
+
+    def test_freeu_set_after_attaching(self) -> None:
+        pipe = tiny.sd_pipeline()
+        schedule = uniform(STEPS, 3, 1)
+        pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
+        expected = by_hand(pipe, schedule)
+        pipe.disable_freeu()
+        with cached(pipe, schedule):
+            without = generate(pipe)
+            pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
+            assert torch.equal(generate(pipe), expected)
+            assert not torch.equal(without, expected)
+
+    def test_offload_hooks_stay_outermost(self) -> None:
+        from accelerate import cpu_offload_with_hook
+
+        pipe = tiny.ddim_pipeline()
+        schedule = uniform(STEPS, 3, 1)
+        expected = by_hand(pipe, schedule)
+        _, hook = cpu_offload_with_hook(pipe.unet, "cpu")
+        called: list[int] = []
+        original = pipe.unet._hf_hook.pre_forward
+        pipe.unet._hf_hook.pre_forward = lambda *args, **kwargs: (called.append(1), original(*args, **kwargs))[1]
+        hooked = pipe.unet.forward
+        with cached(pipe, schedule):
+            called.clear()
+            assert torch.equal(generate(pipe), expected)
+            assert len(called) == STEPS
+        assert pipe.unet.forward is hooked
+        hook.remove()
+        assert torch.equal(by_hand(pipe, schedule), expected)
+
+    def test_hooks_on_the_model_run_once_a_call(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        seen: list[int] = []
+        handle = pipe.unet.register_forward_hook(lambda *_: seen.append(1))
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            seen.clear()
+            generate(pipe)
+        handle.remove()
+        assert len(seen) == STEPS
+
+
+class TestRule9SelfTest:
+    """A network that the views do not understand is refused on attaching."""
+
+    def test_a_doctored_forward_is_refused(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        original = type(pipe.unet)
+
+        class Doctored(original):  # type: ignore[misc, valid-type]
+            """Uses the mid block's output in a way that no view knows of."""
+
+            def forward(self, sample: torch.Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+                inner: list[torch.Tensor] = []
+                block = self.up_blocks[0]
+                handle = block.register_forward_hook(lambda _module, _args, output: inner.append(output.mean()))
+                output = super().forward(sample, timestep, *args, return_dict=False)[0] + 0
+                handle.remove()
+                return (output + len(self.up_blocks) + sum(inner),)
+
+        pipe.unet.__class__ = Doctored
+        with pytest.raises(UnsupportedModelError, match="self-test failed: a full call of Doctored differs"):
+            apply(pipe, uniform(STEPS, 2, 1))
+        assert "forward" not in pipe.unet.__dict__
+
+    def test_the_random_state_is_left_alone(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        apply(pipe, uniform(STEPS, 2, 1)).remove()
+        assert torch.equal(torch.rand(1), expected)
+
+
+class TestTargets:
+    """Pipelines, bare denoisers, and what is neither."""
+
+    def test_a_bare_denoiser_is_one_run(self) -> None:
+        model = tiny.unet2d()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(3, 3, 1)) as run:
+            for _ in range(3):
+                model(**inputs)
+            assert (run.stats.full, run.stats.partial) == (1, 2)
+            with pytest.raises(ScheduleError, match="makes more"):
+                model(**inputs)
+        assert "forward" not in model.__dict__
+
+    def test_the_same_schedule_as_file_or_object(self, tmp_path: Path) -> None:
+        pipe = tiny.ddim_pipeline()
+        schedule = uniform(STEPS, 3, 1)
+        schedule.save(tmp_path / "schedule.json")
+        with cached(pipe, schedule):
+            expected = generate(pipe)
+        with cached(pipe, str(tmp_path / "schedule.json")):
+            assert torch.equal(generate(pipe), expected)
+
+    def test_a_cut_that_the_model_lacks(self) -> None:
+        with pytest.raises(ScheduleError, match="6"):
+            apply(tiny.ddim_pipeline(), uniform(STEPS, 2, 6))
+
+    def test_neither_pipeline_nor_module(self) -> None:
+        with pytest.raises(UnsupportedModelError, match=r"found a str; expected a torch module or a pipeline"):
+            apply("model", uniform(STEPS, 2, 1))
+
+    def test_denoiser(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        assert denoiser(pipe) is pipe.unet
+        assert denoiser(torch.compile(pipe.unet, backend="eager")) is pipe.unet

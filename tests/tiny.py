@@ -1,0 +1,256 @@
+"""Small diffusion models and pipelines with random weights, for the tests.
+
+Everything is built from a configuration and a fixed seed, takes well under a second, and is a real diffusers object: what
+holds for these holds for the large ones, but for the size. Call a function for a fresh object; nothing is shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    LDMPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+    VQModel,
+)
+from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+diffusers_logging.set_verbosity_error()
+
+CONTEXT = 32  # width of the text embedding
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generator inside, and put it back as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def lively(module: torch.nn.Module, seed: int = 1) -> Any:
+    """Add noise to every constant parameter (zero-initialized, norm scale, bias), so that no test is vacuous."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.numel() and bool((parameter == parameter.flatten()[0]).all()):
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return module.eval()
+
+
+def unet2d(seed: int = 0, **overrides: Any) -> UNet2DModel:
+    """An unconditional U-Net: 16x16, 3 channels, (16, 32), attention in the inner block. 2 layers per block: 6 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 16,
+        "in_channels": 3,
+        "out_channels": 3,
+        "layers_per_block": 2,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 8,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
+    with seeded(seed):
+        return lively(UNet2DModel(**(config | overrides)))  # type: ignore[no-any-return]
+
+
+def unet2d_condition(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
+    """A text-conditional U-Net: 8x8, 4 channels, (16, 32), cross attention of width 32. 2 layers per block: 6 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 2,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 2,
+        "cross_attention_dim": CONTEXT,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }
+    with seeded(seed):
+        return lively(UNet2DConditionModel(**(config | overrides)))  # type: ignore[no-any-return]
+
+
+def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
+    """A U-Net of the SDXL kind: text_time conditions, two text encoders wide, several transformer layers per block."""
+    config: dict[str, Any] = {
+        "attention_head_dim": (2, 4),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "transformer_layers_per_block": (1, 2),
+        "projection_class_embeddings_input_dim": 6 * 8 + CONTEXT,
+        "cross_attention_dim": 2 * CONTEXT,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    }
+    return unet2d_condition(seed, **(config | overrides))
+
+
+def vae(seed: int = 0) -> AutoencoderKL:
+    """A KL autoencoder: 16x16 pictures, 8x8 latents of 4 channels."""
+    with seeded(seed):
+        model = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+            sample_size=16,
+        )
+    return model.eval()
+
+
+def vqvae(seed: int = 0) -> VQModel:
+    """A VQ autoencoder: 16x16 pictures, 8x8 latents of 3 channels."""
+    with seeded(seed):
+        model = VQModel(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=3,
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            num_vq_embeddings=16,
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        )
+    return model.eval()
+
+
+def tokenizer() -> CLIPTokenizer:
+    """A byte-level CLIP tokenizer of single characters, made here: no download."""
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={name: index for index, name in enumerate(names)}, merges=[], model_max_length=16)
+
+
+def _text_config(size: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=size,
+        hidden_size=CONTEXT,
+        intermediate_size=37,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        projection_dim=CONTEXT,
+        bos_token_id=size - 2,
+        eos_token_id=size - 1,
+        pad_token_id=size - 1,
+    )
+
+
+def text_encoder(seed: int = 0) -> CLIPTextModel:
+    """A CLIP text encoder of three layers, width 32."""
+    with seeded(seed):
+        return CLIPTextModel(_text_config(len(tokenizer()))).eval()
+
+
+def text_encoder_2(seed: int = 1) -> CLIPTextModelWithProjection:
+    """SDXL's second text encoder, small."""
+    with seeded(seed):
+        return CLIPTextModelWithProjection(_text_config(len(tokenizer()))).eval()
+
+
+def quiet(pipeline: Any) -> Any:
+    """Turn off the progress bar of a pipeline."""
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sd_scheduler() -> DDIMScheduler:
+    """The DDIM scheduler as Stable Diffusion 1.x sets it."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        clip_sample=False,
+        set_alpha_to_one=False,
+    )
+
+
+def ddim_pipeline(**overrides: Any) -> DDIMPipeline:
+    """DDIM over `unet2d(**overrides)`."""
+    return quiet(DDIMPipeline(unet=unet2d(**overrides), scheduler=DDIMScheduler()))  # type: ignore[no-any-return]
+
+
+def ddpm_pipeline(**overrides: Any) -> DDPMPipeline:
+    """DDPM (noise at each step) over `unet2d(**overrides)`."""
+    return quiet(DDPMPipeline(unet=unet2d(**overrides), scheduler=DDPMScheduler()))  # type: ignore[no-any-return]
+
+
+def ldm_pipeline(**overrides: Any) -> LDMPipeline:
+    """Unconditional latent diffusion: an 8x8 U-Net and a VQ autoencoder."""
+    unet = unet2d(**({"sample_size": 8} | overrides))
+    return quiet(LDMPipeline(vqvae=vqvae(), unet=unet, scheduler=DDIMScheduler()))  # type: ignore[no-any-return]
+
+
+def sd_components(**overrides: Any) -> dict[str, Any]:
+    """What StableDiffusionPipeline and its relatives take; `overrides` go to the U-Net."""
+    return {
+        "vae": vae(),
+        "text_encoder": text_encoder(),
+        "tokenizer": tokenizer(),
+        "unet": unet2d_condition(**overrides),
+        "scheduler": sd_scheduler(),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+
+
+def sd_pipeline(**overrides: Any) -> StableDiffusionPipeline:
+    """Stable Diffusion 1.x, 16x16 pictures."""
+    return quiet(  # type: ignore[no-any-return]
+        StableDiffusionPipeline(**sd_components(**overrides), requires_safety_checker=False)
+    )
+
+
+def sd_img2img_pipeline(**overrides: Any) -> StableDiffusionImg2ImgPipeline:
+    """Stable Diffusion image to image; give it `image=` and `strength=`."""
+    return quiet(  # type: ignore[no-any-return]
+        StableDiffusionImg2ImgPipeline(**sd_components(**overrides), requires_safety_checker=False)
+    )
+
+
+def sd_inpaint_pipeline(**overrides: Any) -> StableDiffusionInpaintPipeline:
+    """Stable Diffusion inpainting (a U-Net of 9 input channels); give it `image=` and `mask_image=`."""
+    components = sd_components(**({"in_channels": 9} | overrides))
+    return quiet(  # type: ignore[no-any-return]
+        StableDiffusionInpaintPipeline(**components, requires_safety_checker=False)
+    )
+
+
+def sdxl_pipeline(**overrides: Any) -> StableDiffusionXLPipeline:
+    """SDXL, 16x16 pictures."""
+    return quiet(  # type: ignore[no-any-return]
+        StableDiffusionXLPipeline(
+            vae=vae(),
+            text_encoder=text_encoder(),
+            text_encoder_2=text_encoder_2(),
+            tokenizer=tokenizer(),
+            tokenizer_2=tokenizer(),
+            unet=unet2d_xl(**overrides),
+            scheduler=sd_scheduler(),
+            force_zeros_for_empty_prompt=True,
+            add_watermarker=False,
+        )
+    )
