@@ -1,7 +1,7 @@
 """Small diffusion models and pipelines with random weights, for the tests.
 
-Everything is built from a configuration and a fixed seed, takes well under a second, and is a real diffusers object: what
-holds for these holds for the large ones, but for the size. Call a function for a fresh object; nothing is shared.
+Everything is built from a configuration and a fixed seed, takes well under a second, and is a real diffusers object:
+what holds for these holds for the large ones, but for the size. Call a function for a fresh object; nothing is shared.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def unet2d(seed: int = 0, **overrides: Any) -> UNet2DModel:
         "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
     }
     with seeded(seed):
-        return lively(UNet2DModel(**(config | overrides)))  # type: ignore[no-any-return]
+        return lively(UNet2DModel(**(config | overrides)))
 
 
 def unet2d_condition(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
@@ -85,7 +85,7 @@ def unet2d_condition(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     }
     with seeded(seed):
-        return lively(UNet2DConditionModel(**(config | overrides)))  # type: ignore[no-any-return]
+        return lively(UNet2DConditionModel(**(config | overrides)))
 
 
 def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
@@ -190,18 +190,18 @@ def sd_scheduler() -> DDIMScheduler:
 
 def ddim_pipeline(**overrides: Any) -> DDIMPipeline:
     """DDIM over `unet2d(**overrides)`."""
-    return quiet(DDIMPipeline(unet=unet2d(**overrides), scheduler=DDIMScheduler()))  # type: ignore[no-any-return]
+    return quiet(DDIMPipeline(unet=unet2d(**overrides), scheduler=DDIMScheduler()))
 
 
 def ddpm_pipeline(**overrides: Any) -> DDPMPipeline:
     """DDPM (noise at each step) over `unet2d(**overrides)`."""
-    return quiet(DDPMPipeline(unet=unet2d(**overrides), scheduler=DDPMScheduler()))  # type: ignore[no-any-return]
+    return quiet(DDPMPipeline(unet=unet2d(**overrides), scheduler=DDPMScheduler()))
 
 
 def ldm_pipeline(**overrides: Any) -> LDMPipeline:
     """Unconditional latent diffusion: an 8x8 U-Net and a VQ autoencoder."""
     unet = unet2d(**({"sample_size": 8} | overrides))
-    return quiet(LDMPipeline(vqvae=vqvae(), unet=unet, scheduler=DDIMScheduler()))  # type: ignore[no-any-return]
+    return quiet(LDMPipeline(vqvae=vqvae(), unet=unet, scheduler=DDIMScheduler()))
 
 
 def sd_components(**overrides: Any) -> dict[str, Any]:
@@ -219,29 +219,23 @@ def sd_components(**overrides: Any) -> dict[str, Any]:
 
 def sd_pipeline(**overrides: Any) -> StableDiffusionPipeline:
     """Stable Diffusion 1.x, 16x16 pictures."""
-    return quiet(  # type: ignore[no-any-return]
-        StableDiffusionPipeline(**sd_components(**overrides), requires_safety_checker=False)
-    )
+    return quiet(StableDiffusionPipeline(**sd_components(**overrides), requires_safety_checker=False))
 
 
 def sd_img2img_pipeline(**overrides: Any) -> StableDiffusionImg2ImgPipeline:
     """Stable Diffusion image to image; give it `image=` and `strength=`."""
-    return quiet(  # type: ignore[no-any-return]
-        StableDiffusionImg2ImgPipeline(**sd_components(**overrides), requires_safety_checker=False)
-    )
+    return quiet(StableDiffusionImg2ImgPipeline(**sd_components(**overrides), requires_safety_checker=False))
 
 
 def sd_inpaint_pipeline(**overrides: Any) -> StableDiffusionInpaintPipeline:
     """Stable Diffusion inpainting (a U-Net of 9 input channels); give it `image=` and `mask_image=`."""
     components = sd_components(**({"in_channels": 9} | overrides))
-    return quiet(  # type: ignore[no-any-return]
-        StableDiffusionInpaintPipeline(**components, requires_safety_checker=False)
-    )
+    return quiet(StableDiffusionInpaintPipeline(**components, requires_safety_checker=False))
 
 
 def sdxl_pipeline(**overrides: Any) -> StableDiffusionXLPipeline:
     """SDXL, 16x16 pictures."""
-    return quiet(  # type: ignore[no-any-return]
+    return quiet(
         StableDiffusionXLPipeline(
             vae=vae(),
             text_encoder=text_encoder(),

@@ -13,7 +13,7 @@ from deepcadence.schedules import UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from tests import tiny
 
-RESNET_2D = {
+RESNET_2D: dict[str, Any] = {
     "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
     "up_block_types": ("AttnUpBlock2D", "ResnetUpsampleBlock2D"),
 }
@@ -157,7 +157,7 @@ def test_controlnet_residuals(layers: int) -> None:
 @pytest.mark.parametrize("deprecated", [False, True])
 @pytest.mark.parametrize("blocks", ["cross-first", "cross-last"])
 def test_adapter_residuals(layers: int, deprecated: bool, blocks: str) -> None:
-    swapped = {
+    swapped: dict[str, Any] = {
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
@@ -202,7 +202,10 @@ def test_what_is_no_unet_is_refused_by_name() -> None:
 
 
 def test_skip_blocks_are_refused_by_name() -> None:
-    types = {"down_block_types": ("SkipDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "SkipUpBlock2D")}
+    types: dict[str, Any] = {
+        "down_block_types": ("SkipDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "SkipUpBlock2D"),
+    }
     refused("SkipDownBlock2D: its second", tiny.unet2d(norm_num_groups=4, **types))
 
 
@@ -220,6 +223,6 @@ def test_a_hook_on_a_block_that_is_split_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedModelError, match=r"up_blocks\.1 \(UpBlock2D\) carries _forward_hooks"):
         family.views(model, [1])
     handle.remove()
-    model.up_blocks[1].forward = lambda *_: None  # type: ignore[method-assign]
+    model.up_blocks[1].forward = lambda *_: None
     with pytest.raises(UnsupportedModelError, match="replaced forward"):
         family.views(model, [1])

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from torch import nn
+
+Answer: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""What answers the calls of a denoiser during a run, given their arguments."""
 
 # The runs of the current thread or task, by identity of the denoiser.
 _runs: ContextVar[Mapping[int, Answer]] = ContextVar("deepcadence_runs")
 _lock = threading.Lock()
-
-
-class Answer(Protocol):
-    """What answers the calls of a denoiser during a run."""
-
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
 
 def begin(model: nn.Module, run: Answer | None) -> None:

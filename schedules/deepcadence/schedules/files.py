@@ -12,7 +12,7 @@ __all__ = ["write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write `data` to `path`: into a temporary file in the same folder, then `os.replace`.
+    """Write `data` to `path`: into a temporary file in the same folder, then a rename over it.
 
     Text is written as UTF-8, its line ends as they are. A symbolic link is followed; an existing file keeps its mode.
     The folder must exist. Raises `OSError` as `open` does, and leaves no temporary file behind.
@@ -23,13 +23,13 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:
-        with open(temporary, "xb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
             shutil.copymode(target, temporary)
-        os.replace(temporary, target)
+        temporary.replace(target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -102,7 +102,9 @@ def _paper_full_calls(num_calls: int, count: int, center: float, power: float) -
         points = [start * (1 - step / count) + stop * (step / count) for step in range(count)]
         values = [_signed_power(point, power) + center for point in points]
     except OverflowError:
-        raise ScheduleError(f"power: found {power}, expected one that this center can be raised to") from None
+        values = [math.inf]
+    if not all(map(math.isfinite, values)):
+        raise ScheduleError(f"power: found {power}, expected one that gives finite numbers around center {center}")
     return {0} | {min(max(math.floor(value + 1e-9), 0), num_calls - 1) for value in values}
 
 

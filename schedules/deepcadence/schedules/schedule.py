@@ -62,7 +62,7 @@ class Schedule(Record):
 
     if not TYPE_CHECKING:  # type checkers see the fields as keyword arguments
 
-        def __init__(self, /, **data):  # noqa: D107
+        def __init__(self, /, **data):
             try:
                 super().__init__(**data)
             except ValidationError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from deepcadence.schedules.errors import ScheduleError
+from deepcadence.schedules.fields import describe
 
 __all__ = ["MAX_BYTES", "canonical_json", "parse_json"]
 
@@ -15,6 +17,7 @@ MAX_BYTES = 4 * 2**20
 """The largest schedule file that is read, in bytes."""
 
 _PER_LINE = 10
+_MAX_DIGITS = 40
 
 
 def parse_json(text: str | bytes, source: str) -> dict[str, Any]:
@@ -23,49 +26,65 @@ def parse_json(text: str | bytes, source: str) -> dict[str, Any]:
     Raises:
         ScheduleError: names `source`, where in it, what was found and what was expected.
     """
+    rules = _Rules(source)
+    if len(text) > MAX_BYTES:
+        rules.refuse("size", f"more than {MAX_BYTES} bytes", "a schedule, which is smaller; is this another file?")
+    decoded = rules.decode(text) if isinstance(text, bytes) else text
+    if decoded.startswith("\ufeff"):
+        rules.refuse("byte 0", "a byte-order mark", "UTF-8 without one; save the file again as plain UTF-8")
+    try:
+        data = json.loads(
+            decoded,
+            object_pairs_hook=rules.unique,
+            parse_int=rules.whole,
+            parse_float=rules.real,
+            parse_constant=rules.constant,
+        )
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        rules.refuse(place, "text that is not JSON", f"JSON ({error.msg.lower()})")
+    except RecursionError:
+        rules.refuse("nesting", "lists or objects nested too deeply to read", "a schedule, which is at most four deep")
+    if not isinstance(data, dict):
+        rules.refuse("top level", describe(data), "an object with the keys format, version and calls")
+    return data
 
-    def refuse(place: str, found: str, expected: str) -> NoReturn:
-        raise ScheduleError(f"{source}: {place}: found {found}, expected {expected}")
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class _Rules:
+    """What JSON leaves open and a schedule file does not."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def refuse(self, place: str, found: str, expected: str) -> NoReturn:
+        raise ScheduleError(f"{self._source}: {place}: found {found}, expected {expected}") from None
+
+    def decode(self, text: bytes) -> str:
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.refuse(f"byte {error.start}", f"0x{text[error.start]:02x}, which is not UTF-8", "JSON text in UTF-8")
+
+    def unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            refuse(f"key {json.dumps(twice)}", "it more than once in one object", "each key once")
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            self.refuse(f"key {describe(twice)}", "it more than once in one object", "each key once")
         return result
 
-    def whole(digits: str) -> int:
-        if len(digits) > 40:
-            refuse("a number", f"{digits[:20]}... with {len(digits)} digits", "a whole number below 2**63")
+    def whole(self, digits: str) -> int:
+        if len(digits) > _MAX_DIGITS:
+            self.refuse("a number", f"{digits[:20]}... of {len(digits)} digits", "a whole number below 2**63")
         return int(digits)
 
-    def real(digits: str) -> float:
+    def real(self, digits: str) -> float:
         value = float(digits)
         if not math.isfinite(value):
-            refuse("a number", digits[:40], "a number within the range of a double")
+            self.refuse("a number", digits[:40], "a number within the range of a double")
         return value
 
-    def constant(name: str) -> NoReturn:
-        refuse("a number", name, "a finite number, as JSON demands")
-
-    if len(text) > MAX_BYTES:
-        refuse("size", f"more than {MAX_BYTES} bytes", f"at most {MAX_BYTES}, as a schedule has; is this another file?")
-    try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        refuse(f"byte {error.start}", f"0x{error.object[error.start]:02x}, which is not UTF-8", "JSON text in UTF-8")
-    if decoded.startswith("\ufeff"):
-        refuse("byte 0", "a byte-order mark", "UTF-8 without one; save the file again as plain UTF-8")
-    try:
-        data = json.loads(decoded, object_pairs_hook=unique, parse_int=whole, parse_float=real, parse_constant=constant)
-    except json.JSONDecodeError as error:
-        refuse(f"line {error.lineno} column {error.colno}", "text that is not JSON", f"JSON ({error.msg})")
-    except RecursionError:
-        refuse("nesting", "lists or objects nested too deeply to read", "a schedule, which is at most four deep")
-    if not isinstance(data, dict):
-        refuse("top level", f"JSON that is not an object ({type(data).__name__})", "an object with the key calls")
-    return data
+    def constant(self, name: str) -> NoReturn:
+        self.refuse("a number", name, "a finite number, as JSON demands")
 
 
 def canonical_json(value: Any) -> str:

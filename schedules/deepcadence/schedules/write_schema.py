@@ -9,9 +9,8 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Write the JSON Schema next to the package's modules."""
+    """Write the JSON Schema next to the package's modules, silently."""
     write_atomically(SCHEMA_PATH, schema_text())
-    print(f"wrote {SCHEMA_PATH}")
 
 
 if __name__ == "__main__":

