@@ -1,0 +1,97 @@
+# Two commands do everything, and set up what they need in .venv first:
+#
+#   make demo    profile the bundled model, search its schedule, run it, write a report
+#   make test    lint, types, layers, build the wheel, test the installed wheel
+#
+# The rest are the steps of `make test`, and helpers: `make help` lists them.
+
+# The first Python that is new enough; choose another with `make PYTHON=...`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL_VENV := .venv-wheel
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell find schedules probe search reports/deepcadence -type f -not -path '*__pycache__*')
+
+# Arguments for the two commands: make demo DEMO="--fresh", make test PYTEST="-k schedule -x"
+DEMO ?=
+PYTEST ?=
+WORKERS ?= logical
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint types layers wheel tests format constraints clean
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
+	$(BIN)/deepcadence demo $(DEMO)
+
+test: lint types layers wheel tests ## everything below, in this order
+
+lint: $(VENV)/.test-ready ## style and likely bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-ready ## static types, strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.test-ready ## imports run one way
+	$(BIN)/lint-imports
+
+wheel: $(WHEEL_VENV)/.ready ## build the wheel and install it beside .venv
+
+# The wheel, not the source tree, is what is tested: no source root on the path.
+tests: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the tests, against the installed wheel
+	DEEPCADENCE_TEST_WHEEL=1 OMP_NUM_THREADS=1 $(WHEEL_VENV)/bin/python -m pytest \
+		--override-ini pythonpath=. --numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
+
+format: $(VENV)/.test-ready ## rewrite the code in the one style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# ---- set-up
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "deepcadence needs Python 3.11 or newer: none found on PATH; try make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tools-ready: $(VENV)/bin/python constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt pip hatchling
+	@touch $@
+
+$(VENV)/.demo-ready: $(VENV)/.tools-ready pyproject.toml
+	@echo "installing deepcadence and what it needs in $(VENV); the first time this takes minutes"
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	@touch $@
+
+$(VENV)/.test-ready: $(VENV)/.demo-ready
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+# The wheel's environment sees the packages of .venv through a .pth file. The .pth files found there do not
+# count, so the editable installation stays out.
+$(WHEEL_VENV)/.ready: $(VENV)/.test-ready $(SOURCES) LICENSE README.md
+	rm -rf dist $(WHEEL_VENV)
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	$(BIN)/python -m venv --without-pip $(WHEEL_VENV)
+	@$(WHEEL_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(WHEEL_VENV)/.site
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(cat $(WHEEL_VENV)/.site)/packages.pth"
+	$(PIP) --python $(WHEEL_VENV)/bin/python install --quiet --no-deps --force-reinstall dist/*.whl
+	@touch $@
+
+constraints: ## resolve anew, and pin what comes out in constraints.txt
+	rm -rf build/resolve
+	$(PYTHON) -m venv build/resolve
+	build/resolve/bin/python -m pip install --quiet --upgrade pip hatchling torch==2.13.0
+	build/resolve/bin/python -m pip install --quiet --no-build-isolation --editable '.[all]' --group dev
+	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip list --format freeze --exclude-editable \
+		| sed 's/+.*//' | sort -f; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/resolve
+
+clean: ## remove what make made
+	rm -rf $(VENV) $(WHEEL_VENV) build dist

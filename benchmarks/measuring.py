@@ -1,0 +1,98 @@
+"""What the benchmarks share: interleaved timing, a description of the machine, tables, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from deepcadence.schedules import write_atomically
+
+Key = TypeVar("Key")
+
+
+def environment(*packages: str) -> dict[str, Any]:
+    """Versions, processor, threads and time, so that a result says where it comes from."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("deepcadence", "torch", *packages)},
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "load_average": os.getloadavg(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def command_line(module: str) -> str:
+    """The command that makes this result again."""
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def timed(device: torch.device, run: Callable[[], Any]) -> tuple[float, Any]:
+    """Wall seconds of `run()`, work on a GPU included, and what it returned."""
+    synchronize(device)
+    began = time.perf_counter()
+    result = run()
+    synchronize(device)
+    return time.perf_counter() - began, result
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU is done; nothing elsewhere."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def interleaved(contenders: Sequence[tuple[Key, Callable[[], float]]], rounds: int) -> dict[Key, list[float]]:
+    """Seconds per contender and round: in each round every contender runs once, each time another one first."""
+    seconds: dict[Key, list[float]] = {key: [] for key, _ in contenders}
+    for number in range(rounds):
+        first = number % len(contenders)
+        for key, run in [*contenders[first:], *contenders[:first]]:
+            seconds[key].append(run())
+    return seconds
+
+
+def median_ratio(seconds: Sequence[float], reference: Sequence[float]) -> float:
+    """Median over the rounds of `seconds` over `reference` of the same round."""
+    return statistics.median(mine / other for mine, other in zip(seconds, reference, strict=True))
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:
+    """A table of `rows`; `columns` maps a key to its heading and its format."""
+
+    def cell(value: Any, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    lines = ["| " + " | ".join(heading for heading, _ in columns.values()) + " |", "| ---: " * len(columns) + "|"]
+    lines += ["| " + " | ".join(cell(row[key], form) for key, (_, form) in columns.items()) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_result(path: Path, result: Mapping[str, Any], markdown: str) -> None:
+    """`path`.json and `path`.md, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path.with_suffix(".json"), json.dumps(result, indent=2) + "\n")
+    write_atomically(path.with_suffix(".md"), markdown)
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

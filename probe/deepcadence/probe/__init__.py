@@ -1,0 +1,42 @@
+"""Probing diffusion models: workloads, recorded features and how alike they are, and what calls cost."""
+
+from __future__ import annotations
+
+from deepcadence.probe._trace import Trace
+from deepcadence.probe.config import load_denoiser_config
+from deepcadence.probe.errors import LoadError, ProfileError, WorkloadError
+from deepcadence.probe.info import ProfileInfo
+from deepcadence.probe.loading import load_pipeline
+from deepcadence.probe.macs import Counter, Macs, count_macs
+from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, estimate_memory
+from deepcadence.probe.probing import Progress, probe
+from deepcadence.probe.profile import Profile
+from deepcadence.probe.projection import ProjectionInfo
+from deepcadence.probe.record import Recording, record
+from deepcadence.probe.similarity import Pairs, compare
+from deepcadence.probe.workload import Workload
+
+__all__ = [
+    "DEFAULT_MEMORY_LIMIT",
+    "Counter",
+    "LoadError",
+    "Macs",
+    "MemoryPlan",
+    "Pairs",
+    "Profile",
+    "ProfileError",
+    "ProfileInfo",
+    "Progress",
+    "ProjectionInfo",
+    "Recording",
+    "Trace",
+    "Workload",
+    "WorkloadError",
+    "compare",
+    "count_macs",
+    "estimate_memory",
+    "load_denoiser_config",
+    "load_pipeline",
+    "probe",
+    "record",
+]

@@ -1,0 +1,92 @@
+"""The arguments of one call of a pipeline, by what its signature has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from deepcadence.probe.errors import WorkloadError
+
+__all__ = ["arguments", "per_sample"]
+
+# Set by the workload; `call_kwargs` may not.
+_OURS = (
+    "generator",
+    "num_inference_steps",
+    "output_type",
+    "prompt",
+    "batch_size",
+    "num_images_per_prompt",
+    "return_dict",
+)
+# Texts that a pipeline wants once for each prompt when the prompt is a list.
+_TEXTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+# Pictures that a pipeline encodes with the samples' generators: one for each, or all would get the first one's noise.
+_PICTURES = ("image", "mask_image")
+
+
+def per_sample(values: Sequence[Any], seeds: Sequence[int]) -> list[Any]:
+    """The value of each seed: `values[seed % len(values)]`, so that a seed keeps its value in every batch."""
+    return [values[seed % len(values)] for seed in seeds]
+
+
+def arguments(
+    pipeline: Any, seeds: Sequence[int], steps: int, prompts: Sequence[str], call_kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Keyword arguments that make `pipeline` give one image for each seed.
+
+    Raises:
+        WorkloadError: prompts are missing or not taken, or `call_kwargs` has an argument that the pipeline lacks.
+    """
+    name = type(pipeline).__name__
+    taken = inspect.signature(pipeline.__call__).parameters
+    _check(name, taken, call_kwargs)
+    chosen: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
+    if "num_inference_steps" in taken:
+        chosen["num_inference_steps"] = steps
+    if "output_type" in taken:
+        chosen["output_type"] = "np"
+    if "prompt" in taken and "prompt_embeds" not in call_kwargs:
+        if not prompts:
+            raise WorkloadError(f"{name} takes prompts and the workload has none; give prompts=[...]")
+        chosen["prompt"] = per_sample(prompts, seeds)
+    elif prompts:
+        raise WorkloadError(f"{name} takes no prompts here, and the workload has {len(prompts)}")
+    elif "batch_size" in taken:
+        chosen["batch_size"] = len(seeds)
+    return chosen | {key: _expanded(key, value, seeds) for key, value in call_kwargs.items()}
+
+
+def _check(name: str, taken: Mapping[str, Any], call_kwargs: Mapping[str, Any]) -> None:
+    if "generator" not in taken:
+        raise WorkloadError(f"{name} takes no generator, so a seed cannot give the same image twice")
+    ours = [key for key in call_kwargs if key in _OURS]
+    if ours:
+        raise WorkloadError(f"call_kwargs: found {', '.join(ours)}, which the workload sets itself")
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    unknown = [key for key in call_kwargs if key not in taken and not open_ended]
+    if unknown:
+        raise WorkloadError(f"call_kwargs: found {', '.join(unknown)}, which {name} does not take")
+
+
+def _expanded(key: str, value: Any, seeds: Sequence[int]) -> Any:
+    if key in _TEXTS and isinstance(value, str):
+        return [value] * len(seeds)
+    if key in _PICTURES:
+        return _picture_for_each(value, len(seeds))
+    if (key in _TEXTS or key == "class_labels") and isinstance(value, list | tuple):
+        return per_sample(value, seeds)
+    return value
+
+
+def _picture_for_each(value: Any, count: int) -> Any:
+    """A single picture once for each sample; lists and batches as they are."""
+    if isinstance(value, torch.Tensor):
+        batch = value if value.ndim > 3 else value[None]
+        return batch.expand(count, *batch.shape[1:]) if len(batch) == 1 else value
+    if hasattr(value, "convert") or getattr(value, "ndim", 4) < 4:  # of Pillow, or one array
+        return [value] * count
+    return value

@@ -1,0 +1,82 @@
+"""Following one run of a pipeline without paying for it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deepcadence.probe._called import answering, argument_names, first_tensor, output_tensor, timestep_numbers
+from deepcadence.probe.errors import WorkloadError
+from deepcadence.schedules import denoiser
+
+if TYPE_CHECKING:
+    from deepcadence.probe.workload import Workload
+
+__all__ = ["Trace", "trace", "without_decoding"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How one run of one sample calls its denoiser.
+
+    Attributes:
+        num_calls: calls in the run.
+        rows: rows of a call's batch for one sample: 2 with classifier-free guidance.
+        sample_shape: (channels, height, width) of the denoiser's input.
+        dtype: of the denoiser's output.
+        timesteps: timestep of each call; None if the denoiser takes none.
+    """
+
+    num_calls: int
+    rows: int
+    sample_shape: tuple[int, ...]
+    dtype: torch.dtype
+    timesteps: tuple[float, ...] | None
+
+
+class _Follower:
+    """Has the denoiser answer the first call, and answers every further one with that same output."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self.forward: Any = None
+        self.output: Any = None
+        self.shape = torch.Size()
+        self.timesteps: list[Any] = []
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        self.timesteps.append(named.get("timestep"))
+        shape = first_tensor(named).shape
+        if shape != self.shape:
+            self.output, self.shape = self.forward(*args, **kwargs), shape
+        return self.output
+
+
+def trace(workload: Workload, steps: int | None = None) -> Trace:
+    """See `Workload.trace`."""
+    follower = _Follower(argument_names(denoiser(workload.pipeline)))
+    with answering(workload.pipeline, follower) as forward:
+        follower.forward = forward
+        workload.call((workload.seeds or (0,))[:1], steps=steps, **without_decoding(workload.pipeline))
+    if not follower.timesteps:
+        raise WorkloadError(
+            f"{type(workload.pipeline).__name__} did not call its denoiser as expected; if a schedule is attached to "
+            "it, remove that first"
+        )
+    return Trace(
+        num_calls=len(follower.timesteps),
+        rows=follower.shape[0],
+        sample_shape=tuple(follower.shape[1:]),
+        dtype=output_tensor(follower.output).dtype,
+        timesteps=timestep_numbers(follower.timesteps),
+    )
+
+
+def without_decoding(pipeline: Any) -> dict[str, Any]:
+    """Call arguments that spare the decoder, where the pipeline has a way to say so."""
+    taken = inspect.signature(pipeline.__call__).parameters
+    return {"output_type": "latent"} if {"latents", "output_type"} <= set(taken) else {}

@@ -1,0 +1,107 @@
+"""What reuse does to the denoiser's output: partial calls with older features, next to the full call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from deepcadence.probe._called import output_tensor
+from deepcadence.probe.errors import ProfileError
+from deepcadence.schedules.families import Views
+
+__all__ = ["MAX_ROWS", "OutputErrors", "repeated"]
+
+# Rows of one partial call: older features are tried side by side, as one batch.
+MAX_ROWS = 16
+# Arguments whose tensors have the batch first. With any other, features are tried one by one.
+_BATCHED = frozenset(
+    (
+        "sample",
+        "timestep",
+        "encoder_hidden_states",
+        "class_labels",
+        "timestep_cond",
+        "attention_mask",
+        "encoder_attention_mask",
+        "added_cond_kwargs",
+        "return_dict",
+    )
+)
+
+
+class OutputErrors:
+    """Collects |partial - full| / |full|, Euclidean, per row, for features up to `max_distance` calls old."""
+
+    def __init__(self, views: Views, cuts: Sequence[int], names: Sequence[str], max_distance: int) -> None:
+        self._views, self._cuts, self._names, self._reach = views, cuts, names, max_distance
+        self._found: list[tuple[int, int, int, torch.Tensor]] = []  # cut, first i, j, (number of i, rows)
+
+    @torch.no_grad()
+    def measure(
+        self,
+        call: int,
+        output: Any,
+        older: Mapping[int, Sequence[torch.Tensor]],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> int:
+        """Try the features before call `call`, of which `older` holds the last ones, on that call's arguments.
+
+        Returns how many were tried.
+        """
+        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        full = output_tensor(output)
+        tried = 0
+        for cut in self._cuts:
+            features = list(older[cut])[-self._reach :]
+            first, step = call - len(features), self._side_by_side(named, len(full))
+            for start in range(0, len(features), step):
+                some = features[start : start + step]
+                self._found.append((cut, first + start, call, self._try(cut, some, full, named)))
+            tried += len(features)
+        return tried
+
+    def matrices(self, rows: int, calls: int) -> dict[int, torch.Tensor]:
+        """The errors as (rows, calls, calls) float64 on the CPU, [row, i, j]; nan where none was measured.
+
+        Raises:
+            ProfileError: an output is not finite, or is zero everywhere.
+        """
+        nothing = float("nan")
+        result = {cut: torch.full((rows, calls, calls), nothing, dtype=torch.float64) for cut in self._cuts}
+        for cut, first, call, errors in self._found:
+            if not errors.isfinite().all():
+                raise ProfileError(
+                    f"cut {cut}, call {call}: found an output that is not finite or is zero everywhere, so a relative "
+                    "error means nothing"
+                )
+            result[cut][:, first : first + len(errors), call] = errors.double().cpu().T
+        return result
+
+    def _try(
+        self, cut: int, features: Sequence[torch.Tensor], full: torch.Tensor, named: Mapping[str, Any]
+    ) -> torch.Tensor:
+        times, rows = len(features), len(full)
+        inputs = {key: repeated(value, rows, times) for key, value in named.items()}
+        found = output_tensor(self._views.partial(cut, torch.cat(list(features)), **inputs))
+        wide = full.float().flatten(1)
+        difference = found.float().reshape(times, rows, -1) - wide
+        errors: torch.Tensor = torch.linalg.vector_norm(difference, dim=-1) / torch.linalg.vector_norm(wide, dim=-1)
+        return errors
+
+    def _side_by_side(self, named: Mapping[str, Any], rows: int) -> int:
+        known = all(key in _BATCHED or value is None for key, value in named.items())
+        return max(1, MAX_ROWS // rows) if known else 1
+
+
+def repeated(value: Any, rows: int, times: int) -> Any:
+    """`value` with each tensor that has `rows` rows repeated `times` times along them; the rest as it is."""
+    if times == 1:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.repeat(times, *[1] * (value.ndim - 1)) if value.ndim and len(value) == rows else value
+    if isinstance(value, Mapping):
+        return {key: repeated(entry, rows, times) for key, entry in value.items()}
+    return value

@@ -1,0 +1,45 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from deepcadence.cli import demo, generate, macs, probe, report, schedule, search
+from deepcadence.cli.command import Command
+
+EXIT_CODES = "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 stopped with Ctrl-C."
+
+app = typer.Typer(
+    name="deepcadence",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog=EXIT_CODES,
+)
+
+
+@app.callback()
+def deepcadence() -> None:
+    """Find out when a diffusion model must recompute its deep features, and where to cut it.
+
+    Profile a model, search its schedule, load one JSON file at inference:
+
+        deepcadence probe    MODEL --steps 50 --seeds 16 -o profile.safetensors
+        deepcadence search   MODEL --profile profile.safetensors --target-speedup 2 -o schedule.json
+        deepcadence generate MODEL --schedule schedule.json --seed 0 -o out/
+
+    `deepcadence demo` does all of it with a small model that comes along.
+    MODEL is a diffusers pipeline: a folder, an id on the Hugging Face hub, or `bundled`.
+    """
+
+
+for command in (demo.demo, probe.probe, search.search, generate.generate, report.report):
+    app.command(cls=Command)(command)
+app.add_typer(schedule.app, name="schedule")
+app.command(cls=Command)(macs.macs)
+
+
+def main() -> None:
+    """The `deepcadence` command, as the shell runs it."""
+    app(prog_name="deepcadence")

@@ -1,0 +1,39 @@
+"""How much of everything the demo does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Numbers that keep the demo under five minutes on two idle CPU cores.
+
+    A core-pair evaluates the bundled model for about 170 samples a second. In thousands of such evaluations the demo
+    takes about 3 for the profile, 15 for the study, 8 for the held-out comparison and 1 for the images.
+    """
+
+    steps: int = 50
+    """DDIM steps of a run; as many calls."""
+    batch_size: int = 32
+    profile_seeds: int = 8
+    """Samples whose features are compared."""
+    max_distance: int = 5
+    """Output errors are measured for features up to this many calls old, on 2 of the samples."""
+    search_seeds: int = 8
+    """Samples that every trial generates."""
+    trials: int = 24
+    """Schedules that the search tries."""
+    uniform: int = 16
+    published: int = 3
+    fewer_steps: tuple[int, ...] = (40, 33, 25, 20, 16, 12, 10)
+    """Baselines that are run beside them."""
+    target_speedup: float = 2.0
+    """What the demo asks for: at least so many times fewer MACs."""
+    held_out: int = 64
+    """Samples of the final comparison."""
+    images: int = 16
+    """Samples that are shown with the schedule and without."""
+    columns: int = 8
+    scale: int = 3
+    """Of the image sheets: images in a row, screen pixels per image pixel."""

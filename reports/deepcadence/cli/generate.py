@@ -1,0 +1,106 @@
+"""`deepcadence generate`: images, with a schedule or without."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepcadence.cli.command import Debug, on_interrupt
+from deepcadence.cli.console import note
+from deepcadence.cli.options import BatchSize, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.progress import progress
+
+if TYPE_CHECKING:
+    from deepcadence.probe import Workload
+    from deepcadence.schedules import RunStats, Schedule
+
+DEFAULT_STEPS = 50
+
+
+def generate(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the images.")] = Path("out"),
+    schedule: Annotated[
+        Path | None, typer.Option("--schedule", help="The schedule (JSON). Without one, every call is full.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="Seed of an image; repeat for several.  [default: 0]")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Sampling steps.  [default: what the schedule was made for; 50 without one]"),
+    ] = None,
+    prompts: Prompts = None,
+    batch_size: BatchSize = 8,
+    device: Device = None,
+    dtype: DType = Dtype.float32,
+    debug: Debug = False,
+) -> None:
+    """Generate images with a schedule: one PNG per seed, `seed-<seed>.png`.
+
+    The same seed gives the same noise with a schedule and without, so that the images can be compared.
+    Images of the same name in the folder are replaced.
+
+    Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
+    """
+    from deepcadence.cli.outputs import check_folder
+    from deepcadence.cli.workload import load_workload, read_prompts
+    from deepcadence.schedules import Schedule
+
+    check_folder(out)
+    loaded = Schedule.load(schedule) if schedule else None
+    seeds = tuple(dict.fromkeys(seed or [0]))
+    workload = load_workload(
+        model,
+        steps=steps or DEFAULT_STEPS,
+        seeds=seeds,
+        prompts=read_prompts(prompts),
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+    )
+    if loaded and schedule:
+        workload = _fit(workload, loaded, str(schedule), steps)
+    on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
+    _write_images(workload, loaded, out)
+
+
+def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
+    """The workload with as many steps as make the calls of the schedule; checks all that can be checked before a run."""
+    from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
+
+    calls = schedule.num_calls
+    guesses = (steps,) if steps else (calls, max(1, calls - 1), (calls + 1) // 2)
+    fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
+    check_num_calls(schedule, workload.num_calls(fitting), source=source)
+    check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)
+    return workload.replace(steps=fitting)
+
+
+def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> None:
+    from deepcadence.cli.images import to_pil, write_image
+    from deepcadence.schedules import cached
+
+    began, done, stats = time.monotonic(), 0, None
+    attached = cached(workload.pipeline, schedule) if schedule else nullcontext()
+    with attached as handle, progress() as report:
+        report("generating", 0, len(workload.seeds))
+        for seeds in workload.batches():
+            for seed, image in zip(seeds, workload.run(seeds), strict=True):
+                write_image(to_pil(image), out / f"seed-{seed}.png")
+            done += len(seeds)
+            report("generating", done, len(workload.seeds))
+            stats = handle.stats if handle else None
+    seconds = time.monotonic() - began
+    note(f"wrote {done} image{'s' * (done != 1)} to {out} in {seconds:.1f} s{_calls(stats)}")
+
+
+def _calls(stats: RunStats | None) -> str:
+    if stats is None:
+        return ""
+    forced = f", {len(stats.forced)} of them forced: {stats.forced[0][1]}" if stats.forced else ""
+    return f"; per run {stats.calls} calls: {stats.full} full{forced}, {stats.partial} partial"

@@ -1,0 +1,50 @@
+"""The held-out comparison: where it lies, and how it is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deepcadence.search import Comparison, Estimate, HeldOut
+
+
+def held_out_path(schedule: Path) -> Path:
+    """Where the comparison of a schedule lies: `schedule.json` has `schedule.held-out.json` beside it."""
+    return schedule.with_suffix(".held-out.json")
+
+
+def comparison_table(held_out: HeldOut) -> Table:
+    """The chosen schedule, its rivals at no more MACs, and the uncached run; 80 columns wide."""
+    from rich import box
+    from rich.table import Table
+
+    title = f"{len(held_out.seeds)} held-out samples, against the same run without a schedule"
+    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, show_lines=True)
+    table.add_column("")
+    for name in ("calls\nfull+partial", "MACs\nspeed-up", "time\nspeed-up", "PSNR, dB\n95% interval", "SSIM\n95% interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("no schedule", f"{held_out.num_calls}+0", "1.00x", "1.00x", "", "")
+    names = (("chosen", held_out.chosen), ("uniform 1:N", held_out.uniform), ("fewer steps", held_out.fewer_steps))
+    for name, row in names:
+        if row is not None:
+            table.add_row(*_cells(name, row), style="bold" if row is held_out.chosen else None)
+    return table
+
+
+def _cells(name: str, row: Comparison) -> tuple[str, ...]:
+    return (
+        f"{name}\n{row.label.removeprefix('uniform ')}",
+        f"{row.full_calls}+{row.partial_calls}",
+        f"{row.speedup:.2f}x",
+        f"{row.wall_speedup:.2f}x",
+        _interval(row.psnr, 2),
+        _interval(row.ssim, 3),
+    )
+
+
+def _interval(value: Estimate, digits: int) -> str:
+    low, high = value.ci95
+    return f"{value.mean:.{digits}f}\n\\[{low:.{digits}f}, {high:.{digits}f}]"

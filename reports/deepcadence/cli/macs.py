@@ -1,0 +1,78 @@
+"""`deepcadence macs`: what a call costs, whole and at each cut."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepcadence.cli.command import Debug
+from deepcadence.cli.console import stdout
+from deepcadence.cli.options import Model
+from deepcadence.cli.progress import busy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deepcadence.probe import Macs
+
+
+class Counter(StrEnum):
+    """How multiply-accumulates are counted."""
+
+    exact = "exact"
+    paper = "paper"
+
+
+def macs(
+    model: Model,
+    counter: Annotated[
+        Counter,
+        typer.Option("--counter", help="exact: all matrix products, attention too. paper: the rules of DeepCache's tables."),
+    ] = Counter.exact,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: MACs as integers.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Print what a call of the denoiser costs: whole, and partial at each cut.
+
+    Nothing is run and no weights are read: a folder that holds only a config.json will do.
+    Figures are multiply-accumulates (1 GMAC = 10^9) per sample and call; classifier-free guidance doubles them.
+
+    Example:  deepcadence macs ./stable-diffusion-v1-5 --json
+    """
+    from deepcadence.probe import count_macs, load_denoiser_config
+
+    with busy(f"counting the MACs of {model}"):
+        counted = count_macs(load_denoiser_config(model), counter=counter.value)
+    if as_json:
+        typer.echo(json.dumps(_record(model, counted), indent=2))
+    else:
+        stdout().print(_table(model, counted))
+
+
+def _record(model: str, counted: Macs) -> dict[str, object]:
+    return {
+        "model": model,
+        "counter": counted.counter,
+        "sample_shape": list(counted.sample_shape),
+        "full_macs": counted.full,
+        "partial_macs": {str(cut): macs for cut, macs in sorted(counted.partial.items())},
+        "cuts": {str(cut): layer for cut, layer in sorted(counted.layers.items())},
+    }
+
+
+def _table(model: str, counted: Macs) -> Table:
+    from rich.table import Table
+
+    shape = "x".join(map(str, counted.sample_shape))
+    table = Table(title=f"{model}: GMACs per sample and call at {shape} ({counted.counter} count)", title_style="bold")
+    table.add_column("call")
+    table.add_column("GMACs", justify="right")
+    table.add_column("of full", justify="right")
+    table.add_column("runs again from")
+    table.add_row("full", f"{counted.full / 1e9:.4f}", "100 %", "")
+    for cut, macs in sorted(counted.partial.items()):
+        table.add_row(f"partial, cut {cut}", f"{macs / 1e9:.4f}", f"{100 * macs / counted.full:.1f} %", counted.layers[cut])
+    return table

@@ -1,0 +1,219 @@
+"""`deepcadence schedule`: make, look at, check and convert schedules."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepcadence.cli.command import Command, Debug
+from deepcadence.cli.console import note, stderr, stdout
+from deepcadence.cli.options import Cut
+
+if TYPE_CHECKING:
+    from deepcadence.schedules import Cost, Quality, Schedule
+
+app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert schedules.")
+
+
+class Formula(StrEnum):
+    """The two readings of the paper's non-uniform schedule."""
+
+    paper = "paper"
+    released = "released"
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A schedule (JSON).", show_default=False)]
+Output = Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).", show_default=False)]
+Calls = Annotated[
+    int, typer.Option("--calls", min=1, help="Denoiser calls of a run: 50 DDIM steps make 50, 20 Heun steps make 39.")
+]
+
+
+@app.command("new", cls=Command)
+def new(
+    out: Output,
+    calls: Calls = 50,
+    interval: Annotated[
+        int | None, typer.Option("--interval", min=1, help="N of the paper's 1:N, a full call every N calls.  [calls]")
+    ] = None,
+    cut: Cut = 0,
+    center: Annotated[
+        float | None, typer.Option("--center", help="Non-uniform: the call around which full calls crowd.  [calls]")
+    ] = None,
+    power: Annotated[
+        float | None, typer.Option("--power", help="Non-uniform: how strongly; 1 is uniform, the paper uses 1.2 to 1.6.")
+    ] = None,
+    formula: Annotated[
+        Formula,
+        typer.Option("--formula", help="Non-uniform: as the paper prints it, or as its authors' code computes it."),
+    ] = Formula.paper,
+    full_calls: Annotated[
+        str | None, typer.Option("--full-calls", help="The full calls themselves, e.g. 0,5,10,20; 0 must be one.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a schedule by rule: uniform, non-uniform, or with the full calls that you name.
+
+    No model is needed. `deepcadence search` finds a schedule by measurement.
+
+    Uniform:      deepcadence schedule new --calls 50 --interval 5 -o uniform5.json
+
+    Non-uniform:  deepcadence schedule new --calls 50 --interval 5 --center 15 --power 1.4 -o nonuniform5.json
+
+    By hand:      deepcadence schedule new --calls 8 --full-calls 0,1,4 --cut 2 -o mine.json
+    """
+    from deepcadence.cli.outputs import Kind, check_output
+
+    check_output(out, Kind.schedule)
+    schedule = _generate(calls, interval, cut, center, power, formula, full_calls)
+    schedule.save(out)
+    note(f"wrote {out}: {describe(schedule)}")
+
+
+@app.command("show", cls=Command)
+def show(file: File, debug: Debug = False) -> None:
+    """Print a schedule: its timeline, where it comes from, what it costs and what was measured.
+
+    In the timeline F is a full call and a number is a partial call, which reuses the feature at that cut.
+
+    Example:  deepcadence schedule show schedule.json
+    """
+    from rich.table import Table
+
+    from deepcadence.schedules import Schedule
+
+    schedule = Schedule.load(file)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(schedule):
+        table.add_row(name, value)
+    stdout().print(table)
+
+
+@app.command("validate", cls=Command)
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Schedules (JSON).", show_default=False)],
+    debug: Debug = False,
+) -> None:
+    """Check schedule files; exit code 1 if one is bad, with the place in it, what was found and what was expected.
+
+    Whether a schedule fits a model is checked when it is loaded for one, as in `deepcadence generate`.
+
+    Example:  deepcadence schedule validate schedules/*.json
+    """
+    from deepcadence.schedules import DeepcadenceError, Schedule
+
+    bad = 0
+    for file in files:
+        try:
+            stdout().print(f"{file}: ok, {describe(Schedule.load(file))}", soft_wrap=True, markup=False)
+        except (DeepcadenceError, OSError) as error:
+            from deepcadence.cli.command import error_sentence
+
+            bad += 1
+            stderr().print(error_sentence(error), soft_wrap=True, markup=False)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command("resample", cls=Command)
+def resample(
+    file: File,
+    out: Output,
+    calls: Annotated[int, typer.Option("--calls", min=1, help="Denoiser calls that the new schedule is for.", show_default=False)],
+    debug: Debug = False,
+) -> None:
+    """Convert a schedule to another number of calls.
+
+    The new one has the same shape, but nobody measured it: its quality is unknown until you search or generate.
+
+    Example:  deepcadence schedule resample schedule.json --calls 20 -o schedule20.json
+    """
+    from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.schedules import Schedule
+
+    check_output(out, Kind.schedule)
+    schedule = Schedule.load(file).resample(calls)
+    schedule.save(out)
+    note(f"wrote {out}: {describe(schedule)}")
+
+
+def describe(schedule: Schedule) -> str:
+    """`50 calls: 13 full, 37 partial at cut 0`."""
+    full = len(schedule.full_calls)
+    partial = schedule.num_calls - full
+    where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
+    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}"
+
+
+def timeline(schedule: Schedule) -> str:
+    """One word per call, `F` or the cut, in groups of ten calls."""
+    words = ["F" if call == "full" else str(call) for call in schedule.calls]
+    gap = "" if all(len(word) == 1 for word in words) else " "
+    return "  ".join(gap.join(words[at : at + 10]) for at in range(0, len(words), 10))
+
+
+def _generate(
+    calls: int,
+    interval: int | None,
+    cut: int,
+    center: float | None,
+    power: float | None,
+    formula: Formula,
+    full_calls: str | None,
+) -> Schedule:
+    from deepcadence.schedules import from_full_calls, nonuniform, uniform
+
+    if full_calls is not None:
+        if (interval, center, power) != (None, None, None):
+            raise typer.BadParameter("give --full-calls or --interval, not both", param_hint="--full-calls")
+        return from_full_calls(calls, _numbers(full_calls), cut)
+    if interval is None:
+        raise typer.BadParameter("missing: say how often to make a full call, or which ones with --full-calls", param_hint="--interval")
+    if (center is None) != (power is None):
+        raise typer.BadParameter("a non-uniform schedule needs both --center and --power", param_hint="--center")
+    if center is None or power is None:
+        return uniform(calls, interval, cut)
+    return nonuniform(calls, interval, cut, center, power, formula.value)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of calls such as 0,5,10", param_hint="--full-calls") from None
+
+
+def _facts(schedule: Schedule) -> list[tuple[str, str]]:
+    facts = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
+    if schedule.generator:
+        values = schedule.generator.model_dump(exclude_none=True)
+        name = str(values.pop("name"))
+        facts.append(("generator", ", ".join([name, *(f"{key} {value}" for key, value in values.items())])))
+    for what, info in (("model", schedule.model), ("sampler", schedule.sampler)):
+        if info:
+            sha = f", config {info.config_sha256[:12]}" if info.config_sha256 else ""
+            facts.append((what, f"{info.class_name}{sha}"))
+    if schedule.cost:
+        facts.append(("cost", _cost(schedule.cost)))
+    facts += [(quality.metric, _quality(quality)) for quality in schedule.quality or ()]
+    if schedule.created:
+        facts.append(("created", f"by {schedule.created.by}, {schedule.created.at}"))
+    return facts
+
+
+def _cost(cost: Cost) -> str:
+    full = f"full call {cost.full_macs / 1e9:.4g} GMACs"
+    if cost.mean_macs is None or cost.speedup is None:
+        return f"{full} ({cost.counter} count)"
+    return f"mean call {cost.mean_macs / 1e9:.4g} GMACs, {full}: {cost.speedup:.2f}x fewer ({cost.counter} count)"
+
+
+def _quality(quality: Quality) -> str:
+    interval = f" (95% {quality.ci95[0]:.4g} to {quality.ci95[1]:.4g})" if quality.ci95 else ""
+    seeds = f"{quality.samples} {quality.seeds} samples, against {quality.reference}"
+    return f"{quality.value:.4g} {quality.unit}".rstrip() + f"{interval}, {seeds}"

@@ -1,0 +1,139 @@
+"""`deepcadence search`: find the schedule for a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepcadence.cli.command import Debug, on_interrupt
+from deepcadence.cli.console import note, stdout
+from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
+from deepcadence.cli.progress import Report, progress
+
+if TYPE_CHECKING:
+    from deepcadence.probe import Profile, Workload
+    from deepcadence.search import StudyResult
+
+
+def search(
+    model: Model,
+    profile: Annotated[
+        Path,
+        typer.Option("--profile", help="From `deepcadence probe`: says steps, prompts, cuts and costs.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).")] = Path("schedule.json"),
+    target_speedup: Annotated[
+        float | None,
+        typer.Option("--target-speedup", min=1.0, help="The best schedule with at least this many times fewer MACs."),
+    ] = None,
+    min_psnr: Annotated[
+        float | None,
+        typer.Option("--min-psnr", help="The cheapest schedule of at least this PSNR to the uncached images.  [dB]"),
+    ] = None,
+    storage: Storage = "sqlite:///study.db",
+    study_name: StudyName = "deepcadence",
+    trials: Annotated[
+        int, typer.Option("--trials", min=0, help="Schedules to try, earlier runs included, beside the baselines.")
+    ] = 60,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Samples per trial: seeds 0, 1, ...  [samples]")] = 16,
+    held_out: Annotated[
+        int, typer.Option("--held-out", min=2, help="Further seeds, to measure the chosen schedule on.  [samples]")
+    ] = 256,
+    cuts: Cuts = None,
+    front: Annotated[
+        Path | None, typer.Option("--front", metavar="FOLDER", help="Also write every schedule of the front into it.")
+    ] = None,
+    batch_size: BatchSize = 8,
+    device: Device = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="Precision of the model.  [default: that of the profile]", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Search the schedule that keeps the most quality at a speed-up, or is cheapest at a quality.
+
+    Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly. Uniform 1:N schedules,
+    the published ones and plain fewer steps are always tried too. The choice is measured again on held-out seeds.
+
+    The study can be stopped at any time and resumed with the same command. Several machines can share one
+    database: run the same command on each.
+
+    Beside the schedule lies FILE.held-out.json: the comparison, for `deepcadence report`.
+
+    Example:  deepcadence search ./my-model --profile profile.safetensors --target-speedup 2 -o schedule.json
+    """
+    from deepcadence.cli.held_out import held_out_path
+    from deepcadence.cli.outputs import Kind, check_folder, check_output
+    from deepcadence.probe import Profile
+    from deepcadence.search import select
+
+    if target_speedup is None and min_psnr is None:
+        raise typer.BadParameter("say what to look for: this or --min-psnr, or both", param_hint="--target-speedup")
+    check_output(out, Kind.schedule)
+    check_output(held_out_path(out), Kind.schedule)
+    if front:
+        check_folder(front)
+    loaded = Profile.load(profile)
+    workload = _workload(model, loaded, seeds, batch_size, device, dtype)
+    on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
+    with progress() as report:
+        result = _study(workload, loaded, storage, study_name, trials, cuts, report)
+        chosen = select(result, target_speedup=target_speedup, min_psnr=min_psnr)
+        _measure(workload, result, chosen.number, held_out, out, front, report)
+
+
+def _workload(
+    model: str, profile: Profile, seeds: int, batch_size: int, device: str | None, dtype: Dtype | None
+) -> Workload:
+    from deepcadence.cli.workload import load_workload
+
+    return load_workload(
+        model,
+        steps=profile.meta.steps,
+        seeds=tuple(range(seeds)),
+        prompts=profile.meta.prompts,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype or Dtype(profile.meta.dtype),
+    )
+
+
+def _study(
+    workload: Workload,
+    profile: Profile,
+    storage: str,
+    study_name: str,
+    trials: int,
+    cuts: list[int] | None,
+    report: Report,
+) -> StudyResult:
+    from deepcadence.search import run_study
+
+    return run_study(
+        workload,
+        profile=profile,
+        storage=storage,
+        study_name=study_name,
+        trials=trials,
+        cuts=cuts or None,
+        progress=report,
+    )
+
+
+def _measure(
+    workload: Workload, result: StudyResult, number: int, count: int, out: Path, front: Path | None, report: Report
+) -> None:
+    """Measure the chosen trial on held-out seeds, write what there is to write, print the comparison."""
+    from deepcadence.cli.held_out import comparison_table, held_out_path
+    from deepcadence.search import export_front, finalize, held_out_seeds
+
+    seeds = held_out_seeds(result, count)
+    measured = finalize(workload, result, result.trial(number), seeds=seeds, progress=report)
+    measured.schedule.save(out)
+    measured.save(held_out_path(out))
+    written = export_front(workload, result, front, seeds=seeds, progress=report) if front else []
+    stdout().print(comparison_table(measured))
+    stdout().print(measured.verdict)
+    note(f"wrote {out} and {held_out_path(out)}" + (f", and {len(written)} schedules into {front}" if written else ""))

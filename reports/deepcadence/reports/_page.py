@@ -1,0 +1,199 @@
+"""What stands on a report's page: plain values, ready for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepcadence.reports._facts import Measured
+from deepcadence.reports._pictures import Pictures, pictures
+from deepcadence.reports._plots import Plot, comparison_plot, distance_plots, front_plot, heat_maps, timeline_plot
+from deepcadence.reports._versions import versions
+from deepcadence.reports._words import TIMES
+from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info
+from deepcadence.reports.costs import CostsInfo, macs_text
+from deepcadence.reports.front import front_info
+from deepcadence.reports.images import ImagePairsInfo
+from deepcadence.reports.summary import Tile, chosen_trial, summarize
+from deepcadence.reports.timeline import timeline_info
+
+if TYPE_CHECKING:
+    from deepcadence.probe import Profile
+    from deepcadence.schedules import Schedule
+    from deepcadence.search import HeldOut, StudyResult
+
+__all__ = ["Page", "Sources", "build_page"]
+
+_SNIPPET = """\
+from deepcadence.schedules import cached
+
+with cached(pipe, "schedule.json") as run:
+    images = pipe({arguments}).images
+print(run.stats)"""
+
+_HEAT_MAPS = (
+    "Each map compares the deep feature at one cut between any two calls of a run, by cosine similarity, averaged over "
+    "the seeds; all maps share one color scale. A bright block along the diagonal is a stretch in which the feature "
+    "hardly changes, so that one full call can serve it."
+)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that a report may be made from; what is missing leaves its sections out."""
+
+    profile: Profile | None = None
+    study: StudyResult | None = None
+    held_out: HeldOut | None = None
+    schedule: Schedule | None = None
+    images: ImagePairsInfo | None = None
+    title: str | None = None
+    commands: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ScheduleSection:
+    """The timeline and the file's text."""
+
+    figure: Plot
+    json: str
+
+
+@dataclass(frozen=True)
+class CutRow:
+    """One row of the table of costs."""
+
+    cut: int
+    layer: str
+    macs: str
+    percent: str
+
+
+@dataclass(frozen=True)
+class CostsSection:
+    """The table of costs."""
+
+    counter: str
+    full: str
+    shape: str
+    cuts: tuple[CutRow, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the template shows. All strings are text, but for `Plot.svg`."""
+
+    title: str
+    subtitle: str
+    headline: str
+    details: tuple[str, ...]
+    outcome: Outcome | None
+    tiles: tuple[Tile, ...]
+    comparison: ComparisonInfo | None
+    comparison_figures: tuple[Plot, ...]
+    schedule: ScheduleSection | None
+    images: Pictures | None
+    front: Plot | None
+    heat_maps: tuple[Plot, ...]
+    heat_map_note: str
+    distances: tuple[Plot, ...]
+    costs: CostsSection | None
+    facts: tuple[tuple[str, str], ...]
+    prompts: tuple[str, ...]
+    commands: tuple[str, ...]
+    snippet: str
+    generator: str
+
+    @property
+    def sections(self) -> list[tuple[str, str]]:
+        """Anchor and name of each section that is there."""
+        candidates = [
+            ("result", "Result", True),
+            ("comparison", "Comparison", self.comparison),
+            ("schedule", "Schedule", self.schedule),
+            ("images", "Images", self.images),
+            ("front", "Quality against cost", self.front),
+            ("similarity", "Similarity", self.heat_maps),
+            ("macs", "MACs", self.costs),
+            ("setup", "Measured on", True),
+            ("repeat", "Repeat it", self.commands or self.snippet),
+        ]
+        return [(anchor, name) for anchor, name, there in candidates if there]
+
+
+def build_page(sources: Sources) -> Page:
+    """The page for what is given; what is missing leaves its sections out.
+
+    Raises:
+        ValueError: neither a profile, a study, a held-out comparison nor a schedule is given.
+    """
+    profile, study, held_out = sources.profile, sources.study, sources.held_out
+    schedule = sources.schedule or (held_out.schedule if held_out is not None else None)
+    if profile is None and study is None and held_out is None and schedule is None:
+        raise ValueError("nothing to report: give a profile, a study, a held-out comparison or a schedule")
+    comparison = comparison_info(held_out) if held_out is not None else None
+    summary = summarize(profile, study, comparison, schedule)
+    chosen = chosen_trial(study, schedule) if study is not None else None
+    marked = schedule if profile is not None and schedule and schedule.num_calls == profile.num_calls else None
+    measured = Measured(profile, study, held_out, schedule)
+    found = versions()
+    return Page(
+        title=sources.title or _title(sources, schedule, measured),
+        subtitle=measured.subtitle,
+        headline=summary.headline,
+        details=summary.details,
+        outcome=summary.outcome,
+        tiles=summary.tiles,
+        comparison=comparison,
+        comparison_figures=(comparison_plot(comparison),) if comparison else (),
+        schedule=ScheduleSection(timeline_plot(timeline_info(schedule)), schedule.dumps()) if schedule else None,
+        images=pictures(sources.images) if sources.images is not None and sources.images.pairs else None,
+        front=front_plot(front_info(study, () if chosen is None else chosen.number)) if study else None,
+        heat_maps=heat_maps(profile, marked) if profile is not None else (),
+        heat_map_note=_HEAT_MAPS + _marks(profile, schedule),
+        distances=distance_plots(profile) if profile is not None else (),
+        costs=_costs(measured.costs),
+        facts=measured.facts(found),
+        prompts=tuple(profile.meta.prompts) if profile is not None else (),
+        commands=tuple(sources.commands),
+        snippet=_snippet(sources) if schedule is not None else "",
+        generator=f"deepcadence {found.get('deepcadence', '')}".strip(),
+    )
+
+
+def _title(sources: Sources, schedule: Schedule | None, measured: Measured) -> str:
+    what = "Caching schedule" if schedule is not None else "Schedule search" if sources.study else "Profile"
+    model = measured.model
+    return (
+        what
+        if model is None
+        else f"{what} of {model.class_name}"
+        if what == "Profile"
+        else f"{what} for {model.class_name}"
+    )
+
+
+def _snippet(sources: Sources) -> str:
+    """Says the number of steps where it is known: it is not always the number of calls."""
+    steps = (
+        sources.profile.meta.steps if sources.profile is not None else sources.study.steps if sources.study else None
+    )
+    return _SNIPPET.format(arguments="..." if steps is None else f"..., num_inference_steps={steps}")
+
+
+def _marks(profile: Profile | None, schedule: Schedule | None) -> str:
+    """What the frames on the heat maps are, or why there are none."""
+    if profile is None or schedule is None:
+        return ""
+    if schedule.num_calls != profile.num_calls:
+        return f" The schedule has {schedule.num_calls} calls and the profile {profile.num_calls}, so it is not marked."
+    return " Dots mark the schedule's full calls, and frames the calls that each of them serves."
+
+
+def _costs(info: CostsInfo | None) -> CostsSection | None:
+    if info is None:
+        return None
+    rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}") for cut in info.cuts)
+    shape = f" {TIMES} ".join(map(str, info.sample_shape))
+    return CostsSection(info.counter, macs_text(info.full_macs), shape, tuple(rows))

@@ -1,0 +1,95 @@
+"""The chosen schedule next to its rivals on held-out seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from deepcadence.reports._style import (
+    CHOSEN,
+    FEWER_STEPS,
+    PUBLISHED,
+    SEARCH,
+    UNIFORM,
+    axes_or_new,
+    figure_style,
+)
+from deepcadence.reports._words import shortened
+
+if TYPE_CHECKING:
+    from deepcadence.search import Comparison, HeldOut
+
+__all__ = ["ComparisonInfo", "Outcome", "comparison_info", "plot_comparison"]
+
+Outcome = Literal["wins", "loses", "undecided"]
+"""How the chosen schedule does against fewer steps."""
+
+_LOOKS: Final = {
+    "nonuniform": (SEARCH, "o"),
+    "uniform": (UNIFORM, "s"),
+    "published": (PUBLISHED, "^"),
+    "fewer_steps": (FEWER_STEPS, "X"),
+}
+
+
+@dataclass(frozen=True)
+class ComparisonInfo:
+    """The chosen schedule first, then its rivals, all on the same samples. `verdict` is `HeldOut.verdict`."""
+
+    rows: tuple[Comparison, ...]
+    verdict: str
+    outcome: Outcome | None
+
+    @property
+    def chosen(self) -> Comparison:
+        """The row of the chosen schedule."""
+        return self.rows[0]
+
+    @property
+    def samples(self) -> int:
+        """How many samples were measured."""
+        return self.chosen.psnr.samples
+
+
+def comparison_info(held_out: HeldOut) -> ComparisonInfo:
+    """The rows of `held_out`, and what they say about caching against fewer steps.
+
+    Decided only where the 95% interval of the paired difference in PSNR leaves zero out. None where fewer steps were
+    not run.
+    """
+    outcome: Outcome | None = None
+    fewer = held_out.fewer_steps
+    if fewer is not None:
+        difference = fewer.psnr_difference
+        outcome = "undecided"
+        if difference is not None and difference.ci95[0] > 0:
+            outcome = "wins"
+        elif difference is not None and difference.ci95[1] < 0:
+            outcome = "loses"
+    return ComparisonInfo(tuple(held_out.rows), held_out.verdict, outcome)
+
+
+def plot_comparison(info: ComparisonInfo, ax: Axes | None = None) -> Axes:
+    """Draws PSNR with its 95% interval per contender, each in its own row and with the marker of its origin."""
+    with figure_style():
+        ax = axes_or_new(ax, 5.0, 0.9 + 0.36 * len(info.rows))
+        for place, row in enumerate(info.rows):
+            color, marker = _LOOKS.get(row.origin, (CHOSEN, "o"))
+            low, high = row.psnr.ci95
+            ax.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="round")
+            ax.plot([row.psnr.mean], [place], color=color, marker=marker, markersize=7, markeredgewidth=0)
+        low, high = info.chosen.psnr.ci95
+        ax.axvspan(low, high, color=SEARCH, alpha=0.08, linewidth=0, zorder=0)
+        ax.set_yticks(range(len(info.rows)), [shortened(row.label) for row in info.rows])
+        for label in ax.get_yticklabels():
+            label.set_parse_math(False)  # a "$" in a label starts no formula
+        ax.tick_params(axis="y", length=0)
+        ax.set_ylim(len(info.rows) - 0.4, -0.6)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        ax.set_xlabel("PSNR to the full run (dB), mean and 95% interval")
+        ax.grid(axis="x")
+        ax.spines["left"].set_visible(False)
+    return ax

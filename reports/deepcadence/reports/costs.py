@@ -1,0 +1,69 @@
+"""What a full call and a partial call at each cut cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+
+from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
+from deepcadence.reports.front import mac_unit
+
+if TYPE_CHECKING:
+    from deepcadence.probe import Macs
+
+
+@dataclass(frozen=True)
+class CutCost:
+    """MACs of one partial call at `cut`, per sample, and as a share of a full call."""
+
+    cut: int
+    layer: str
+    macs: int
+    share: float
+
+
+@dataclass(frozen=True)
+class CostsInfo:
+    """MACs of a call per sample, by the rules of `counter`; classifier-free guidance is not folded in."""
+
+    counter: str
+    full_macs: int
+    sample_shape: tuple[int, ...]
+    cuts: tuple[CutCost, ...]
+
+
+def costs_info(macs: Macs, layers: Mapping[int, str] | None = None) -> CostsInfo:
+    """The table of `macs`, with the layer that each cut re-runs from: `layers`, or those that `macs` names."""
+    layers = layers or macs.layers
+    full = int(macs.full)
+    cuts = (
+        CutCost(cut=cut, layer=layers.get(cut, ""), macs=int(partial), share=partial / full if full else 0.0)
+        for cut, partial in sorted(macs.partial.items())
+    )
+    return CostsInfo(counter=macs.counter, full_macs=full, sample_shape=tuple(macs.sample_shape), cuts=tuple(cuts))
+
+
+def macs_text(macs: float) -> str:
+    """`338.83 G`: MACs with an SI prefix and two decimals."""
+    unit, name = mac_unit(macs)
+    return f"{macs / unit:.2f} {name}" if name else f"{macs:.0f}"
+
+
+def plot_costs(info: CostsInfo, ax: Axes | None = None) -> Axes:
+    """Draws a bar per cut: the share of a full call that a partial call costs."""
+    with figure_style():
+        ax = axes_or_new(ax, 4.8, 0.8 + 0.26 * max(1, len(info.cuts)))
+        rows = range(len(info.cuts))
+        ax.barh(rows, [1.0] * len(info.cuts), color=GRID, height=0.66, alpha=0.6)
+        ax.barh(rows, [cut.share for cut in info.cuts], color=SEARCH, height=0.66)
+        for row, cut in enumerate(info.cuts):
+            ax.text(cut.share + 0.015, row, f"{cut.share:.0%}", va="center", color=INK)
+        ax.set_yticks(rows, [f"cut {cut.cut}" for cut in info.cuts])
+        ax.set_xlim(0, 1.08)
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25%", "50%", "75%", "100%"])
+        ax.set_xlabel(f"MACs of a partial call, as a share of a full one ({macs_text(info.full_macs)}MACs)")
+        ax.invert_yaxis()
+    return ax

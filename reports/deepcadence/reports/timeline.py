@@ -1,0 +1,74 @@
+"""A schedule, call by call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
+
+if TYPE_CHECKING:
+    from deepcadence.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class TimelineInfo:
+    """The calls of a schedule. `calls[t]` is None for a full call and the cut for a partial one."""
+
+    calls: tuple[int | None, ...]
+    cuts: tuple[int, ...]
+    full_calls: tuple[int, ...]
+
+    @property
+    def intervals(self) -> tuple[int, ...]:
+        """Calls from each full call up to the next one (or the end), itself counted."""
+        ends = (*self.full_calls[1:], len(self.calls))
+        return tuple(end - start for start, end in zip(self.full_calls, ends, strict=True))
+
+    @property
+    def num_partial(self) -> int:
+        """Number of partial calls."""
+        return len(self.calls) - len(self.full_calls)
+
+    @property
+    def sentence(self) -> str:
+        """What the timeline shows, in words."""
+        text = f"{len(self.calls)} calls: {len(self.full_calls)} full, {self.num_partial} partial"
+        if self.cuts:
+            text += " at " + ("cut " if len(self.cuts) == 1 else "cuts ") + ", ".join(map(str, self.cuts))
+        shortest, longest = min(self.intervals), max(self.intervals)
+        every = str(shortest) if shortest == longest else f"{shortest} to {longest}"
+        return f"{text}; a full call every {every} calls" if longest > 1 else text
+
+
+def timeline_info(schedule: Schedule) -> TimelineInfo:
+    """The calls of `schedule`, ready to draw."""
+    calls = tuple(None if call == "full" else int(call) for call in schedule.calls)
+    return TimelineInfo(calls=calls, cuts=schedule.cuts, full_calls=schedule.full_calls)
+
+
+def plot_timeline(info: TimelineInfo, ax: Axes | None = None) -> Axes:
+    """Draws one row for full calls and one per cut in use; a call is a block in its row, so color carries nothing."""
+    rows: list[int | None] = [*info.cuts, None]
+    with figure_style():
+        ax = axes_or_new(ax, 7.2, 0.75 + 0.32 * len(rows))
+        for row, kind in enumerate(rows):
+            ax.add_patch(Rectangle((-0.5, row - 0.36), len(info.calls), 0.72, color=GRID, alpha=0.35, linewidth=0))
+            color = INK if kind is None else SEARCH
+            for call, entry in enumerate(info.calls):
+                if entry == kind:
+                    ax.add_patch(Rectangle((call - 0.42, row - 0.36), 0.84, 0.72, color=color, linewidth=0))
+        for start in info.full_calls[1:]:
+            ax.axvline(start - 0.5, color=GRID, linewidth=0.8, zorder=0)
+        ax.set_xlim(-0.6, len(info.calls) - 0.4)
+        ax.set_ylim(-0.55, len(rows) - 0.45)
+        ax.set_yticks(range(len(rows)), ["full" if kind is None else f"cut {kind}" for kind in rows])
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=11, integer=True))
+        ax.set_xlabel("call (the run goes from noise, left, to the image, right)")
+        ax.spines["left"].set_visible(False)
+    return ax

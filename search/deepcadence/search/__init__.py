@@ -1,0 +1,52 @@
+"""Searching schedules: quality against the uncached model, Optuna studies with the baselines in them, and export."""
+
+from __future__ import annotations
+
+from deepcadence.search import _extra as _extra  # isort: skip - says what is missing before the imports below fail
+from deepcadence.search.baselines import baselines
+from deepcadence.search.candidates import Candidate, Origin
+from deepcadence.search.distribution import DistributionMetric, DistributionValue, fid, kid, load_extractor
+from deepcadence.search.errors import SearchError
+from deepcadence.search.evaluate import Evaluator, Measurement, Progress, Reference
+from deepcadence.search.export import export_front
+from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_seeds
+from deepcadence.search.quality import PSNR_CAP, psnr, ssim
+from deepcadence.search.results import FailedTrial, Metric, StudyResult, TrialRecord
+from deepcadence.search.select import select
+from deepcadence.search.space import SearchSpace
+from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
+from deepcadence.search.study import run_study
+
+__all__ = [
+    "PSNR_CAP",
+    "Candidate",
+    "Comparison",
+    "DistributionMetric",
+    "DistributionValue",
+    "Estimate",
+    "Evaluator",
+    "FailedTrial",
+    "HeldOut",
+    "Measurement",
+    "Metric",
+    "Origin",
+    "Progress",
+    "Reference",
+    "SearchError",
+    "SearchSpace",
+    "StudyResult",
+    "TrialRecord",
+    "baselines",
+    "export_front",
+    "fid",
+    "finalize",
+    "held_out_seeds",
+    "kid",
+    "load_extractor",
+    "mean_and_ci",
+    "paired_difference",
+    "psnr",
+    "run_study",
+    "select",
+    "ssim",
+]

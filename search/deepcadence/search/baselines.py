@@ -1,0 +1,95 @@
+"""What a search must beat: uniform 1:N, the authors' published schedule, and fewer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from deepcadence.schedules import ScheduleError, nonuniform, uniform
+from deepcadence.search.candidates import Candidate, from_schedule
+from deepcadence.search.space import SearchSpace
+
+PUBLISHED_CENTER = 15
+PUBLISHED_POWER = 1.4
+PUBLISHED_CALLS = 50
+PUBLISHED_INTERVAL = 5
+"""The (c, p) that DeepCache's authors publish: `stable_diffusion.py` of their repository (and its README) runs Stable
+Diffusion 1.5 for 50 steps with `cache_interval=5, pow=1.4, center=15`. The center is scaled to other lengths of a run;
+intervals other than 5 take the same pair, which the label says."""
+
+_INTERVALS = (2, 3, 4, 5, 7, 10, 15, 20)
+_FRACTIONS = (0.8, 0.667, 0.5, 0.4, 0.333, 0.25, 0.2, 0.15, 0.1)
+
+
+def baselines(
+    space: SearchSpace,
+    *,
+    max_uniform: int = 24,
+    max_published: int = 6,
+    fewer_steps: Iterable[int] | None = None,
+) -> list[Candidate]:
+    """The baselines of a study, in the order in which they are run.
+
+    Args:
+        space: says how long a run is, and which cuts and intervals to cover.
+        max_uniform: at most this many uniform schedules; cuts are thinned out evenly if there are more.
+        max_published: at most this many schedules with the published (c, p).
+        fewer_steps: step counts at which to run the uncached sampler; default: nine from 80% to 10% of the steps.
+    """
+    steps = default_fewer_steps(space.steps) if fewer_steps is None else sorted(set(fewer_steps), reverse=True)
+    return [
+        *_uniform(space, max_uniform),
+        *_published(space, max_published),
+        *(_fewer(count) for count in steps if 1 <= count < space.steps),
+    ]
+
+
+def default_fewer_steps(steps: int) -> list[int]:
+    """Step counts from 80% to 10% of `steps`, largest first, at least 2 each."""
+    return sorted({count for f in _FRACTIONS if 2 <= (count := round(f * steps)) < steps}, reverse=True)
+
+
+def uniform_candidate(space: SearchSpace, interval: int, cut: int) -> Candidate:
+    """A full call every `interval` calls, the rest partial at `cut`."""
+    schedule = uniform(space.num_calls, interval, cut)
+    return from_schedule(schedule, origin="uniform", label=f"uniform 1:{interval} cut {cut}", steps=space.steps)
+
+
+def _uniform(space: SearchSpace, limit: int) -> list[Candidate]:
+    intervals = _intervals(space)
+    cuts = _thin(space.cuts, max(1, limit // len(intervals)))
+    grid = [(interval, cut) for interval in intervals for cut in cuts]
+    return [uniform_candidate(space, *point) for point in grid[:limit]]
+
+
+def _published(space: SearchSpace, limit: int) -> list[Candidate]:
+    """With the formula that the authors released, for which the pair was chosen; what it cannot do is left out."""
+    center = round(PUBLISHED_CENTER * space.num_calls / PUBLISHED_CALLS)
+    intervals = sorted(_intervals(space), key=lambda interval: (abs(interval - PUBLISHED_INTERVAL), interval))
+    found: list[Candidate] = []
+    for cut in space.cuts[:1]:
+        for interval in intervals[:limit]:
+            try:
+                schedule = nonuniform(space.num_calls, interval, cut, center, PUBLISHED_POWER, formula="released")
+            except ScheduleError:
+                continue
+            label = f"published c={center} p={PUBLISHED_POWER:g}, 1:{interval} cut {cut}"
+            found.append(from_schedule(schedule, origin="published", label=label, steps=space.steps))
+    return found
+
+
+def _fewer(steps: int) -> Candidate:
+    return Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
+
+
+def _intervals(space: SearchSpace) -> list[int]:
+    low, high = space.intervals
+    return [interval for interval in _INTERVALS if low <= interval <= high] or [low]
+
+
+def _thin(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of `values`, evenly spread, the first always in."""
+    if len(values) <= count:
+        return list(values)
+    if count == 1:
+        return [values[0]]
+    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

@@ -1,0 +1,93 @@
+"""What a trial may run: a schedule, or the same sampler with fewer steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from deepcadence.schedules import Schedule
+from deepcadence.search.errors import SearchError
+
+Origin = Literal["nonuniform", "uniform", "published", "fewer_steps"]
+"""Where a trial came from: the search, or one of the three kinds of baseline."""
+
+Formula = Literal["paper", "released"]
+
+
+class Candidate(BaseModel):
+    """What a trial runs.
+
+    Attributes:
+        origin: where it came from.
+        label: in words, unique within the baselines of a study.
+        calls: "full" or the cut to reuse at, call by call; None for fewer steps.
+        steps: sampler steps of the run (those of the reference, but for fewer steps).
+        cut, interval, center, power, formula: what generated `calls`; None where it does not apply.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: Origin
+    label: str
+    calls: tuple[Literal["full"] | int, ...] | None
+    steps: int
+    cut: int | None = None
+    interval: int | None = None
+    center: float | None = None
+    power: float | None = None
+    formula: Formula | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for candidates that run the same: a hash of the calls, or the number of steps."""
+        if self.calls is None:
+            return f"steps:{self.steps}"
+        return hashlib.sha256(json.dumps(self.calls).encode()).hexdigest()
+
+    @property
+    def full_calls(self) -> int | None:
+        """How many calls are full; None for fewer steps."""
+        return None if self.calls is None else sum(call == "full" for call in self.calls)
+
+    @property
+    def partial_calls(self) -> int | None:
+        """How many calls are partial; None for fewer steps."""
+        return None if self.calls is None else sum(call != "full" for call in self.calls)
+
+    def schedule(self) -> Schedule:
+        """The calls as a schedule, with its generator.
+
+        Raises:
+            SearchError: this is a run with fewer steps, which no schedule describes.
+        """
+        if self.calls is None:
+            raise SearchError(f"{self.label!r} is no schedule: it runs the sampler with {self.steps} steps, uncached")
+        generator = {
+            "name": "uniform" if self.origin == "uniform" else "nonuniform",
+            "interval": self.interval,
+            "center": self.center,
+            "power": self.power,
+            "formula": self.formula,
+        }
+        return Schedule.model_validate(
+            {"calls": list(self.calls), "generator": {key: v for key, v in generator.items() if v is not None}}
+        )
+
+
+def from_schedule(schedule: Schedule, *, origin: Origin, label: str, steps: int) -> Candidate:
+    """The candidate that runs a generated schedule."""
+    generator = schedule.generator
+    return Candidate(
+        origin=origin,
+        label=label,
+        calls=tuple(schedule.calls),
+        steps=steps,
+        cut=schedule.cuts[0] if len(schedule.cuts) == 1 else None,
+        interval=getattr(generator, "interval", None),
+        center=getattr(generator, "center", None),
+        power=getattr(generator, "power", None),
+        formula=getattr(generator, "formula", None),
+    )

@@ -1,0 +1,84 @@
+"""The strongest baselines that cost no more than a given schedule."""
+
+from __future__ import annotations
+
+from deepcadence.probe import Macs, Workload
+from deepcadence.search.baselines import uniform_candidate
+from deepcadence.search.candidates import Candidate
+from deepcadence.search.evaluate import Evaluator, Progress
+from deepcadence.search.results import StudyResult
+from deepcadence.search.space import SearchSpace
+
+_ROUNDING = 1 + 1e-9
+
+
+def best_uniform(
+    workload: Workload,
+    result: StudyResult,
+    macs: Macs,
+    limit: float,
+    *,
+    measure_missing: bool = True,
+    progress: Progress | None = None,
+) -> Candidate | None:
+    """The uniform schedule with the best quality on the search seeds among those of at most `limit` mean MACs.
+
+    All uniform trials of the study compete, and, at each cut of the study, the smallest interval that fits.
+
+    Args:
+        workload: its seeds are ignored; those of the study are used.
+        result: the study.
+        macs: cost of the calls, by the rules of `limit`.
+        limit: mean MACs per call.
+        measure_missing: run the ones that the study did not; else they do not compete.
+        progress: told of the runs under "uniform baselines".
+
+    Returns:
+        None if no uniform schedule is that cheap.
+    """
+    known = {t.calls: result.quality(t) for t in result.trials if t.origin == "uniform"}
+    uniform = [Candidate(**_core(t)) for t in result.trials if t.origin == "uniform"]
+    fitting = [candidate for candidate in uniform if _mean(candidate, macs) <= limit * _ROUNDING]
+    missing = [c for c in _smallest_intervals(result, macs, limit) if c.calls not in known]
+    if measure_missing and missing:
+        evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs)
+        for done, candidate in enumerate(missing, 1):
+            measured = evaluator.measure(candidate.schedule())
+            values = measured.psnr if result.metric == "psnr" else measured.ssim
+            known[candidate.calls] = float(values.double().mean())
+            fitting.append(candidate)
+            if progress is not None:
+                progress("uniform baselines", done, len(missing))
+    return max(fitting, key=lambda candidate: known[candidate.calls], default=None)
+
+
+def most_steps(evaluator: Evaluator, limit: float) -> int | None:
+    """The largest number of steps, fewer than the reference's, of at most `limit` mean MACs; None if there is none."""
+    fits, beyond = 0, evaluator.workload.steps  # more steps never make fewer calls
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        if evaluator.fewer_steps_macs(middle) <= limit * _ROUNDING:
+            fits = middle
+        else:
+            beyond = middle
+    return fits or None
+
+
+def _smallest_intervals(result: StudyResult, macs: Macs, limit: float) -> list[Candidate]:
+    space = SearchSpace.default(result.num_calls, result.steps, result.cuts)
+    found: list[Candidate] = []
+    for cut in result.cuts:
+        for interval in range(2, result.num_calls + 1):
+            candidate = uniform_candidate(space, interval, cut)
+            if _mean(candidate, macs) <= limit * _ROUNDING:
+                found.append(candidate)
+                break
+    return found
+
+
+def _mean(candidate: Candidate, macs: Macs) -> float:
+    return candidate.schedule().mean_macs(macs.full, macs.partial)
+
+
+def _core(candidate: Candidate) -> dict[str, object]:
+    return {name: getattr(candidate, name) for name in Candidate.model_fields}

@@ -1,0 +1,211 @@
+"""The last word: the chosen schedule and its rivals at equal cost, on seeds that the search never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deepcadence.probe import Workload
+from deepcadence.schedules import Schedule, ScheduleError, write_atomically
+from deepcadence.search.candidates import Candidate, Origin
+from deepcadence.search.contenders import best_uniform, most_steps
+from deepcadence.search.errors import SearchError
+from deepcadence.search.evaluate import Evaluator, Measurement, Progress
+from deepcadence.search.identity import check_same_workload
+from deepcadence.search.provenance import documented, held_out_quality
+from deepcadence.search.results import StudyResult
+from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
+from deepcadence.search.verdict import words
+
+
+class Comparison(BaseModel):
+    """One way of running the model, measured on held-out seeds.
+
+    Attributes:
+        origin, label, calls, steps: what ran, as in `Candidate`.
+        full_calls, partial_calls: of a run.
+        mean_macs: MACs of a run (exact) divided by the calls of the reference run, per sample.
+        speedup: MACs of a full call divided by `mean_macs`.
+        wall_speedup: seconds of the reference divided by seconds of this, both medians over batches.
+        seconds_per_sample: of this, image decoding included.
+        psnr: dB against the uncached run of the same seeds.
+        ssim: against the same.
+        psnr_difference, ssim_difference: chosen minus this, paired by seed; None for the chosen itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: Origin
+    label: str
+    calls: tuple[str | int, ...] | None
+    steps: int
+    full_calls: int
+    partial_calls: int
+    mean_macs: float
+    speedup: float
+    wall_speedup: float
+    seconds_per_sample: float
+    psnr: Estimate
+    ssim: Estimate
+    psnr_difference: Estimate | None = None
+    ssim_difference: Estimate | None = None
+
+
+class HeldOut(BaseModel):
+    """The held-out measurement.
+
+    Attributes:
+        schedule: the chosen one, ready to be saved.
+        chosen: its figures.
+        uniform: the best uniform schedule of at most its MACs; None if none is that cheap.
+        fewer_steps: the uncached sampler with the most steps of at most its MACs; None likewise.
+        seeds: that were run, none of them a search seed.
+        num_calls, full_macs, seconds_per_sample: of the uncached reference run.
+        evaluations: runs over the search seeds that the study took, the reference not counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: Schedule
+    chosen: Comparison
+    uniform: Comparison | None
+    fewer_steps: Comparison | None
+    seeds: tuple[int, ...]
+    num_calls: int
+    full_macs: int
+    seconds_per_sample: float
+    evaluations: int
+
+    @property
+    def rows(self) -> list[Comparison]:
+        """The chosen schedule, then its rivals."""
+        return [row for row in (self.chosen, self.uniform, self.fewer_steps) if row is not None]
+
+    @property
+    def verdict(self) -> str:
+        """In plain words: whether the schedule is worth it. Says so if fewer steps do better."""
+        uniform, fewer = self.uniform, self.fewer_steps
+        return words(
+            self.chosen.label,
+            uniform=(uniform.label, uniform.psnr_difference) if uniform and uniform.psnr_difference else None,
+            fewer=(fewer.steps, fewer.psnr_difference) if fewer and fewer.psnr_difference else None,
+            chosen_is_uniform=uniform is not None and uniform.calls == self.chosen.calls,
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write JSON atomically."""
+        write_atomically(path, self.model_dump_json(by_alias=True, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> HeldOut:
+        """Read what `save` wrote.
+
+        Raises:
+            SearchError: the file is something else.
+        """
+        try:
+            return cls.model_validate_json(Path(path).read_bytes())
+        except (ValidationError, ScheduleError) as error:
+            raise SearchError(f"{path}: not a held-out measurement: {error}") from error
+
+
+def held_out_seeds(result: StudyResult, count: int = 256) -> tuple[int, ...]:
+    """`count` seeds above all search seeds of the study."""
+    first = max(result.seeds) + 1
+    return tuple(range(first, first + count))
+
+
+def finalize(
+    workload: Workload,
+    result: StudyResult,
+    chosen: Candidate,
+    *,
+    seeds: Sequence[int] | None = None,
+    measure_missing: bool = True,
+    progress: Progress | None = None,
+) -> HeldOut:
+    """Measure a choice on held-out seeds, next to the best uniform schedule and fewer steps at no more MACs.
+
+    MACs are exact here, whatever the study counted by. The best uniform schedule is picked on the search seeds.
+
+    Args:
+        workload: as in the study; its seeds are ignored.
+        result: the study.
+        chosen: a schedule of the study, see `select`.
+        seeds: held-out seeds, at least two; default: 256, see `held_out_seeds`.
+        measure_missing: see `best_uniform`.
+        progress: phases "uniform baselines", "held-out: reference", "held-out: schedule" and so on.
+
+    Raises:
+        SearchError: a seed was a search seed, the workload is not that of the study, or images are not finite.
+    """
+    seeds = held_out_seeds(result) if seeds is None else tuple(seeds)
+    check_held_out(seeds, result)
+    check_same_workload(workload, result)
+    evaluator = Evaluator(workload.replace(seeds=seeds), progress=held_out_phases(progress))
+    macs, schedule = evaluator.macs, chosen.schedule()
+    limit = schedule.mean_macs(macs.full, macs.partial)
+    uniform = best_uniform(workload, result, macs, limit, measure_missing=measure_missing, progress=progress)
+    steps = most_steps(evaluator, limit)
+
+    base = evaluator.measure(schedule, phase="schedule")
+    same = uniform is not None and uniform.calls == chosen.calls
+    rival = base if uniform is None or same else evaluator.measure(uniform.schedule(), phase="uniform")
+    fewer = None if steps is None else evaluator.measure_fewer_steps(steps, phase="fewer steps")
+    return HeldOut(
+        schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base)),
+        chosen=_row(evaluator, chosen, base, None),
+        uniform=None if uniform is None else _row(evaluator, uniform, rival, base),
+        fewer_steps=None if steps is None or fewer is None else _row(evaluator, _steps(steps), fewer, base),
+        seeds=seeds,
+        num_calls=evaluator.num_calls,
+        full_macs=macs.full,
+        seconds_per_sample=evaluator.reference.seconds_per_sample,
+        evaluations=result.evaluations,
+    )
+
+
+def _row(evaluator: Evaluator, what: Candidate, measured: Measurement, chosen: Measurement | None) -> Comparison:
+    full, partial = what.full_calls, what.partial_calls
+    return Comparison(
+        origin=what.origin,
+        label=what.label,
+        calls=what.calls,
+        steps=what.steps,
+        full_calls=evaluator.calls_of(what.steps) if full is None else full,
+        partial_calls=partial or 0,
+        mean_macs=measured.mean_macs,
+        speedup=measured.speedup,
+        wall_speedup=evaluator.reference.seconds_per_sample / measured.seconds_per_sample,
+        seconds_per_sample=measured.seconds_per_sample,
+        psnr=mean_and_ci(measured.psnr),
+        ssim=mean_and_ci(measured.ssim),
+        psnr_difference=None if chosen is None else paired_difference(chosen.psnr, measured.psnr),
+        ssim_difference=None if chosen is None else paired_difference(chosen.ssim, measured.ssim),
+    )
+
+
+def _steps(steps: int) -> Candidate:
+    return Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
+
+
+def check_held_out(seeds: Sequence[int], result: StudyResult) -> None:
+    """Raise `SearchError` if a seed was a search seed, or if there are not two different ones."""
+    shared = sorted(set(seeds) & set(result.seeds))
+    if shared:
+        raise SearchError(
+            f"{len(shared)} of the held-out seeds were search seeds (such as {shared[0]}); expected none, "
+            "as figures on seeds that the search has seen are too good"
+        )
+    if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds):
+        raise SearchError(f"held-out seeds are {tuple(seeds)}; expected two or more, each once")
+
+
+def held_out_phases(progress: Progress | None) -> Progress | None:
+    """`progress` with "held-out: " before each phase."""
+    if progress is None:
+        return None
+    return lambda phase, done, total: progress(f"held-out: {phase}", done, total)

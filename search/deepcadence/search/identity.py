@@ -1,0 +1,129 @@
+"""What a study is about, so that it never mixes trials of different models, samplers, seeds or prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import optuna
+import torch
+from torch import nn
+
+from deepcadence.probe import Macs, Workload
+from deepcadence.schedules import denoiser, family_of, model_info, sampler_info
+from deepcadence.search.errors import SearchError
+from deepcadence.search.results import StudyResult
+from deepcadence.search.space import SearchSpace
+from deepcadence.search.storage import IDENTITY
+
+_ENDS = 256  # values hashed at either end of a parameter: enough to tell trainings apart, cheap for any model
+
+_WORDS = {
+    "model": "another model",
+    "sampler": "another sampler or other settings of it",
+    "steps": "another number of steps",
+    "num_calls": "another number of calls",
+    "seeds": "other seeds",
+    "metric": "another metric",
+    "space": "another search space",
+    "macs": "other costs (another counter or sample size)",
+    "fingerprint": "other weights, another dtype, other prompts or other call arguments",
+}
+
+
+def study_identity(workload: Workload, space: SearchSpace, macs: Macs, metric: str) -> dict[str, Any]:
+    """All that trials of one study have in common, as JSON data."""
+    model = denoiser(workload.pipeline)
+    cuts = family_of(model).cuts(model)
+    identity = {
+        "model": model_info(model, cuts).model_dump(mode="json", by_alias=True),
+        "sampler": sampler_info(workload.pipeline.scheduler).model_dump(mode="json", by_alias=True),
+        "steps": workload.steps,
+        "num_calls": space.num_calls,
+        "seeds": list(workload.seeds),
+        "metric": metric,
+        "space": {
+            "cuts": space.cuts,
+            "intervals": space.intervals,
+            "centers": space.centers,
+            "powers": space.powers,
+        },
+        "macs": {
+            "full": macs.full,
+            "partial": {str(cut): macs.partial[cut] for cut in space.cuts},
+            "counter": macs.counter,
+            "sample_shape": list(macs.sample_shape),
+        },
+        "fingerprint": fingerprint(workload),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return plain
+
+
+def fingerprint(workload: Workload) -> str:
+    """SHA-256 over samples of the denoiser's weights, the prompts, and the call arguments that are plain data."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(denoiser(workload.pipeline).named_parameters()):
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}".encode())
+        digest.update(_ends(parameter))
+    digest.update(json.dumps([list(workload.prompts), _plain(dict(workload.call_kwargs))], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def check_identity(study: optuna.Study, now: dict[str, Any]) -> None:
+    """Note down what a new study is about; for an old one, check it.
+
+    Raises:
+        SearchError: the study is about something else; says what was found and what was expected.
+    """
+    then = study.user_attrs.get(IDENTITY)
+    if then is None:
+        if study.get_trials(deepcopy=False):
+            raise SearchError(f"study {study.study_name!r} was not made by deepcadence; give another study name")
+        study.set_user_attr(IDENTITY, now)
+        return
+    for key, words in _WORDS.items():
+        if then.get(key) != now[key]:
+            raise SearchError(
+                f"study {study.study_name!r} was made with {words}: {key} is {_short(now[key])}, "
+                f"expected {_short(then.get(key))} as in the study; give another study name to start a new study"
+            )
+
+
+def check_same_workload(workload: Workload, result: StudyResult) -> None:
+    """Raise `SearchError` unless the workload, its seeds aside, is that of the study."""
+    model, sampler = denoiser(workload.pipeline), sampler_info(workload.pipeline.scheduler)
+    for what, found, expected in (
+        ("model", model_info(model, {}).config_sha256, result.model.config_sha256),
+        ("sampler", sampler.class_name, result.sampler.class_name),
+        ("sampler settings", sampler.config_sha256, result.sampler.config_sha256),
+        ("number of steps", workload.steps, result.steps),
+        ("weights, prompts or call arguments", fingerprint(workload), result.fingerprint),
+    ):
+        if found != expected:
+            raise SearchError(
+                f"the workload is not that of study {result.study_name!r}: {what}: found {found}, expected {expected}"
+            )
+
+
+def _ends(parameter: nn.Parameter) -> bytes:
+    if parameter.device.type == "meta":
+        return b"meta"
+    flat = parameter.detach().reshape(-1)
+    ends = torch.cat([flat[:_ENDS], flat[-_ENDS:]]).contiguous().cpu()
+    return ends.view(torch.uint8).numpy().tobytes()
+
+
+def _plain(value: object) -> object:
+    """JSON data as it is, anything else by its type: an image or a tensor has no text that is the same everywhere."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else type(value).__name__
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

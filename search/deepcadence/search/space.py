@@ -1,0 +1,100 @@
+"""The space of non-uniform schedules: interval, center, power, cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from deepcadence.schedules import nonuniform
+from deepcadence.search.candidates import Candidate, from_schedule
+from deepcadence.search.errors import SearchError
+
+_POWER_STEP = 0.05
+_MAX_INTERVAL = 10
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The values that a search may try; both ends of a range are in it.
+
+    Attributes:
+        num_calls: calls T of a run of the reference.
+        steps: sampler steps of that run.
+        cuts: where the network may be split.
+        intervals: lowest and highest N, a full call every N calls on average.
+        centers: lowest and highest c, the call around which full calls are densest, in whole calls.
+        powers: lowest and highest p, how strongly they gather there; steps of 0.05.
+    """
+
+    num_calls: int
+    steps: int
+    cuts: tuple[int, ...]
+    intervals: tuple[int, int]
+    centers: tuple[int, int]
+    powers: tuple[float, float] = (1.05, 2.5)
+
+    @classmethod
+    def default(
+        cls,
+        num_calls: int,
+        steps: int,
+        cuts: Iterable[int],
+        *,
+        intervals: tuple[int, int] | None = None,
+        powers: tuple[float, float] | None = None,
+    ) -> SearchSpace:
+        """N from 2 to 10 (or to T / 2 in short runs), c over the whole run, p from 1.05 to 2.5.
+
+        Raises:
+            SearchError: a range is empty or outside the run.
+        """
+        space = cls(
+            num_calls=num_calls,
+            steps=steps,
+            cuts=tuple(sorted(set(cuts))),
+            intervals=intervals or (2, max(2, min(_MAX_INTERVAL, num_calls // 2))),
+            centers=(0, num_calls - 1),
+            powers=powers or (1.05, 2.5),
+        )
+        space.check()
+        return space
+
+    def check(self) -> None:
+        """Raise `SearchError` if a range is empty or outside the run."""
+        if self.num_calls < 2:
+            raise SearchError(f"a run of {self.num_calls} calls leaves nothing to reuse; expected at least 2 steps")
+        if not self.cuts:
+            raise SearchError("no cut to search over; expected at least one")
+        low, high = self.intervals
+        if not 2 <= low <= high <= self.num_calls:
+            raise SearchError(f"intervals are {self.intervals}; expected 2 <= low <= high <= {self.num_calls}")
+        if not 1.0 < self.powers[0] <= self.powers[1]:
+            raise SearchError(f"powers are {self.powers}; expected 1 < low <= high")
+
+    def suggest(self, trial: optuna.Trial) -> Candidate:
+        """Ask Optuna for a point of the space."""
+        interval = trial.suggest_int("interval", *self.intervals)
+        cut = int(trial.suggest_categorical("cut", self.cuts))
+        center = trial.suggest_int("center", *self.centers)
+        power = round(trial.suggest_float("power", *self.powers, step=_POWER_STEP), 4)
+        schedule = nonuniform(self.num_calls, interval, cut, center, power)
+        label = f"1:{interval} cut {cut} c={center} p={power:g}"
+        return from_schedule(schedule, origin="nonuniform", label=label, steps=self.steps)
+
+    def tell_baseline(self, trial: optuna.Trial, candidate: Candidate) -> None:
+        """Let Optuna's sampler learn from a baseline: put what it shares with the space into the trial's parameters."""
+        if candidate.calls is None:
+            return
+        if candidate.interval is not None and self.intervals[0] <= candidate.interval <= self.intervals[1]:
+            trial.suggest_int("interval", *self.intervals)
+        if candidate.cut in self.cuts:
+            trial.suggest_categorical("cut", self.cuts)
+
+    def baseline_params(self, candidate: Candidate) -> dict[str, Any]:
+        """The values that `tell_baseline` will find, for `Study.enqueue_trial`."""
+        if candidate.calls is None:
+            return {}
+        return {"interval": candidate.interval, "cut": candidate.cut}

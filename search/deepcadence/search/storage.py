@@ -1,0 +1,136 @@
+"""Where a study lives: memory, an SQLite file, or any database that Optuna speaks to."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from deepcadence.search.errors import SearchError
+
+IDENTITY = "deepcadence"
+"""Study attribute: what the study is about, see `identity`."""
+RECORD = "record"
+"""Trial attribute: what was run and measured, written in one piece."""
+
+WORKER = "worker"
+"""Trial attribute: which process runs it, see `workers`."""
+
+MAX_RETRIES = 3
+"""How often a trial whose worker died is queued again; it may be what kills workers."""
+
+
+def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStorage:
+    """A storage for studies.
+
+    Args:
+        storage: None for memory; a path for an SQLite file; or a database URL, such as `sqlite:///study.db` or
+            `postgresql+psycopg://user@host/database`.
+        heartbeat: seconds between the signs of life of a worker, which counts as dead after four of them missed.
+
+    Raises:
+        SearchError: the URL is malformed, its driver is not installed, or the database does not answer.
+    """
+    if storage is None:
+        return InMemoryStorage()
+    url = storage_url(storage)
+    shown = _shown(url)
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"timeout": 60}
+    try:
+        with quiet():
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=heartbeat,
+                grace_period=4 * heartbeat,
+                heartbeat_stale_trial_callback=requeue,
+            )
+    except ImportError as error:
+        raise SearchError(
+            f"{shown}: the database driver is not installed ({error}); for PostgreSQL use a URL that begins with "
+            "postgresql+psycopg:// and install with: pip install 'psycopg[binary]'"
+        ) from error
+    except SQLAlchemyError as error:
+        raise SearchError(f"{shown}: cannot open the storage: {str(error).splitlines()[0]}") from error
+
+
+def storage_url(storage: str | Path) -> str:
+    """The URL of a storage: URLs as they are, paths as an SQLite file.
+
+    Raises:
+        SearchError: the folder of an SQLite file does not exist.
+    """
+    text = str(storage)
+    url = text if isinstance(storage, str) and "://" in text else f"sqlite:///{Path(text)}"
+    file = _sqlite_file(url)
+    if file is not None and not file.parent.is_dir():
+        raise SearchError(f"{text}: the folder {file.parent} does not exist; create it first")
+    return url
+
+
+def load_study(storage: str | Path, study_name: str) -> optuna.Study:
+    """A study that exists.
+
+    Raises:
+        SearchError: there is no such storage or study.
+    """
+    url = storage_url(storage)
+    file = _sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise SearchError(f"{storage}: no such file; expected a study that `run_study` wrote")
+    backend = open_storage(url)
+    with quiet():
+        try:
+            return optuna.load_study(study_name=study_name, storage=backend)
+        except KeyError:
+            names = ", ".join(repr(name) for name in sorted(optuna.get_all_study_names(backend))) or "none"
+            raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {names}") from None
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue a trial again whose worker died, with the same parameters, `MAX_RETRIES` times at most."""
+    again = copy.deepcopy(trial)
+    again.user_attrs.pop(WORKER, None)  # else the next worker's trial would look like a dead one's until it signs
+    with quiet():
+        RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)(study, again)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from logging and from warning that heartbeats are experimental, and put it back as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for other databases, and for SQLite in memory."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SearchError(f"{url!r} is no database URL; expected such as sqlite:///study.db") from error
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))
+
+
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,229 @@
+"""The study: baselines first, then the search, in any number of processes, interrupted and resumed at will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from deepcadence.probe import Macs, Profile, Workload
+from deepcadence.schedules import denoiser, family_of, model_info
+from deepcadence.search.baselines import baselines
+from deepcadence.search.candidates import Candidate
+from deepcadence.search.errors import SearchError
+from deepcadence.search.evaluate import Evaluator, Progress
+from deepcadence.search.identity import check_identity, study_identity
+from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_search
+from deepcadence.search.results import Metric, StudyResult, TrialRecord
+from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.space import SearchSpace
+from deepcadence.search.storage import RECORD, open_storage, quiet
+from deepcadence.search.workers import requeue_dead
+
+_POLL_SECONDS = 1.0
+_USELESS = 0.95  # a cut whose partial call costs more than this part of a full one saves too little to search
+
+
+def run_study(
+    workload: Workload,
+    *,
+    storage: str | Path | None = None,
+    study_name: str = "deepcadence",
+    trials: int = 60,
+    profile: Profile | None = None,
+    macs: Macs | None = None,
+    cuts: Iterable[int] | None = None,
+    intervals: tuple[int, int] | None = None,
+    powers: tuple[float, float] | None = None,
+    metric: Metric = "psnr",
+    seed: int = 0,
+    max_uniform: int = 24,
+    max_published: int = 6,
+    fewer_steps: Iterable[int] | None = None,
+    heartbeat: int = 30,
+    progress: Progress | None = None,
+    on_trial: Callable[[TrialRecord], None] | None = None,
+) -> StudyResult:
+    """Search the schedules of a workload for the best quality at each cost.
+
+    Two objectives: quality of the images against the uncached run on the same seeds (maximized), and mean MACs
+    (minimized). The baselines run first: uniform 1:N, the authors' published (c, p), and the same sampler with fewer
+    steps. The study may be killed at any moment; the same call resumes it. Several processes, on one machine or many,
+    may run the same call on one database: they share the work, and each returns when the study is complete.
+
+    Args:
+        workload: pipeline, steps, search seeds, prompts.
+        storage: None for memory, a path for an SQLite file, or a database URL; see `open_storage`.
+        study_name: of the study in the storage, which may hold several.
+        trials: how many search trials the study is to have in the end, earlier ones included; baselines come on top.
+        profile: a profile of the same model; gives the MACs and the cuts to search, if those are not given.
+        macs: cost of the calls; counted exactly if neither this nor a profile is given.
+        cuts: cuts to search; default: those of the profile, else all; without those that save less than 5%.
+        intervals: lowest and highest N; default 2 to 10.
+        powers: lowest and highest p; default 1.05 to 2.5.
+        metric: "psnr" or "ssim".
+        seed: of the search; the same seed on the same storage state proposes the same.
+        max_uniform: at most this many uniform schedules among the baselines.
+        max_published: at most this many schedules with the published (c, p).
+        fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
+        heartbeat: seconds between signs of life, see `open_storage`.
+        progress: told as `progress(phase, done, total)`, phases "reference", "baselines", "search".
+        on_trial: told each trial that this process finished.
+
+    Raises:
+        SearchError: the study in the storage is about something else, or the reference is not finite.
+    """
+    if trials < 0:
+        raise SearchError(f"trials is {trials}; expected 0 or more")
+    _check_profile(profile, workload)
+    if macs is None and profile is not None:
+        macs = profile.meta.macs
+    evaluator = Evaluator(workload, macs=macs, progress=progress)
+    wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
+    space = SearchSpace.default(
+        evaluator.num_calls,
+        workload.steps,
+        _useful_cuts(evaluator.macs, wanted),
+        intervals=intervals,
+        powers=powers,
+    )
+    identity = study_identity(workload, space, evaluator.macs, metric)
+    todo = baselines(space, max_uniform=max_uniform, max_published=max_published, fewer_steps=fewer_steps)
+    with quiet():
+        study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
+        check_identity(study, identity)
+        _enqueue(study, space, todo)
+        worker = _Worker(study, Objective(evaluator, space, metric, trials), trials, 4 * heartbeat, progress, on_trial)
+        worker.work()
+    return StudyResult.from_study(study)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    waiting: int
+    running: int
+    baselines: tuple[int, int]  # finished, all
+    search: tuple[int, int]  # finished, begun
+
+
+class _Worker:
+    """Runs trials until the study is complete."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        objective: Objective,
+        trials: int,
+        grace: int,
+        progress: Progress | None,
+        on_trial: Callable[[TrialRecord], None] | None,
+    ) -> None:
+        self._study, self._objective, self._trials, self._grace = study, objective, trials, grace
+        self._progress, self._on_trial = progress, on_trial
+
+    def work(self) -> None:
+        while True:
+            requeue_dead(self._study, grace=self._grace)
+            tally = self._tally()
+            self._report(tally)
+            if tally.waiting or tally.search[1] < self._trials:
+                self._objective.prepare()
+                self._one_trial()
+            elif tally.running:
+                self._wait()
+            else:
+                return
+
+    def _one_trial(self) -> None:
+        try:
+            self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            if not self._was_taken_away():
+                raise
+
+    def _was_taken_away(self) -> bool:
+        """Whether others took this worker for dead (it was suspended, say) and queued its trial again."""
+        number = self._objective.last_number
+        found = [t for t in self._study.get_trials(deepcopy=False) if t.number == number]
+        return bool(found) and found[0].state == TrialState.FAIL and not is_alive(found[0])
+
+    def _wait(self) -> None:
+        """Others still run trials; should they die, their trials come back to the queue."""
+        time.sleep(_POLL_SECONDS)
+        optuna.storages.fail_stale_trials(self._study)
+
+    def _tally(self) -> _Tally:
+        alive = [t for t in self._study.get_trials(deepcopy=False) if is_alive(t)]
+        search = [t for t in alive if is_search(t)]
+        enqueued = [t for t in alive if not is_search(t)]
+        return _Tally(
+            waiting=sum(t.state == TrialState.WAITING for t in alive),
+            running=sum(t.state == TrialState.RUNNING for t in alive),
+            baselines=(sum(t.state.is_finished() for t in enqueued), len(enqueued)),
+            search=(sum(t.state.is_finished() for t in search), len(search)),
+        )
+
+    def _report(self, tally: _Tally) -> None:
+        if self._progress is None:
+            return
+        if tally.baselines[1]:
+            self._progress("baselines", *tally.baselines)
+        if self._trials and tally.baselines[0] == tally.baselines[1]:
+            self._progress("search", min(tally.search[0], self._trials), self._trials)
+
+    def _tell(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if self._on_trial is not None and trial.state == TrialState.COMPLETE:
+            self._on_trial(TrialRecord.model_validate({**trial.user_attrs[RECORD], "number": trial.number}))
+
+
+def _open(storage: BaseStorage, study_name: str, seed: int) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage,
+        study_name=study_name,
+        sampler=TrialSeededTPE(seed),
+        directions=("maximize", "minimize"),
+        load_if_exists=True,
+    )
+
+
+def _enqueue(study: optuna.Study, space: SearchSpace, todo: list[Candidate]) -> None:
+    """Queue the baselines that the study lacks. Two workers that do so at once are sorted out by the objective."""
+    there = {
+        Candidate.model_validate(t.user_attrs[CANDIDATE]).label
+        for t in study.get_trials(deepcopy=False)
+        if CANDIDATE in t.user_attrs and is_alive(t)
+    }
+    for candidate in todo:
+        if candidate.label not in there:
+            study.enqueue_trial(
+                space.baseline_params(candidate), user_attrs={CANDIDATE: candidate.model_dump(mode="json")}
+            )
+
+
+def _useful_cuts(macs: Macs, wanted: Iterable[int] | None) -> list[int]:
+    if wanted is None:
+        return [cut for cut, cost in sorted(macs.partial.items()) if cost <= _USELESS * macs.full]
+    cuts = sorted(set(wanted))
+    unknown = [cut for cut in cuts if cut not in macs.partial]
+    if unknown:
+        known = ", ".join(map(str, sorted(macs.partial)))
+        raise SearchError(f"the model has no cut {unknown[0]}; its cuts are {known}")
+    return cuts
+
+
+def _check_profile(profile: Profile | None, workload: Workload) -> None:
+    """Raise `SearchError` if the profile is of another model than the workload's."""
+    if profile is None:
+        return
+    model = denoiser(workload.pipeline)
+    now, then = model_info(model, family_of(model).cuts(model)), profile.meta.model
+    if (now.class_name, now.config_sha256) != (then.class_name, then.config_sha256):
+        raise SearchError(
+            f"the profile is of another model: {then.class_name} with config hash {then.config_sha256}, "
+            f"expected {now.class_name} with {now.config_sha256}"
+        )

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deepcadence.probe import Profile
+from deepcadence.schedules import Schedule
+from deepcadence.search import HeldOut, StudyResult
+from tests.cli.conftest import Invoke
+
+STEPS = 6
+
+
+@pytest.fixture
+def profile(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> Path:
+    result = invoke("probe", ddim_folder, "--steps", STEPS, "--seeds", 2, "--device", "cpu", "-o", "p.safetensors")
+    assert result.exit_code == 0, result.stderr
+    return tmp_path / "p.safetensors"
+
+
+def test_probe(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> None:
+    options = ("--steps", STEPS, "--seeds", 2, "--cut", 0, "--branch", 2, "--max-distance", 2, "--device", "cpu")
+    result = invoke("probe", ddim_folder, *options, "--memory-limit", "100MiB", "-o", "p.safetensors")
+    assert result.exit_code == 0, result.stderr
+    profile = Profile.load(tmp_path / "p.safetensors")
+    assert (profile.cuts, profile.num_calls, profile.meta.seeds) == ((0, 2), STEPS, (0, 1))
+    assert "memory: " in result.stderr
+    assert "of 100 MiB" in result.stderr
+    assert "next: deepcadence search" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--steps", 0), "--steps"),
+        (("--memory-limit", "lots"), "is no amount of memory"),
+        (("--dtype", "int8"), "--dtype"),
+    ],
+)
+def test_probe_used_wrongly(invoke: Invoke, ddim_folder: Path, options: tuple[object, ...], sentence: str) -> None:
+    result = invoke("probe", ddim_folder, *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_probe_with_prompts(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a cat\n\n  a dog \n")
+    options = ("--steps", 4, "--seeds", 2, "--max-distance", 0, "--device", "cpu", "-o", "p.safetensors")
+    assert "prompt" in invoke("probe", sd_folder, *options).stderr
+    result = invoke("probe", sd_folder, *options, "--prompts", "prompts.txt")
+    assert result.exit_code == 0, result.stderr
+    assert Profile.load(tmp_path / "p.safetensors").meta.prompts == ("a cat", "a dog")
+
+
+def test_prompts_that_are_none(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for name, sentence in (("empty.txt", "holds no prompt"), ("binary.txt", "is not UTF-8"), ("none.txt", "No such")):
+        result = invoke("probe", sd_folder, "--prompts", name)
+        assert result.exit_code in (1, 2)
+        assert sentence in result.stderr
+
+
+def test_a_model_that_is_not_there(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for command in (("probe", "empty"), ("generate", "empty"), ("macs", "empty"), ("macs", "no such thing")):
+        result = invoke(*command)
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+        assert "expected" in result.stderr
+
+
+def test_a_device_that_is_not_there(invoke: Invoke, ddim_folder: Path) -> None:
+    result = invoke("generate", ddim_folder, "--device", "abacus")
+    assert result.exit_code == 1
+    assert "error: device: found 'abacus'" in result.stderr
+
+
+def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path) -> None:
+    search = ("search", ddim_folder, "--profile", profile, "--target-speedup", 1.2, "--device", "cpu")
+    search += ("--trials", 2, "--seeds", 2, "--held-out", 3, "--front", "front", "-o", "schedule.json")
+    result = invoke(*search)
+    assert result.exit_code == 0, result.stderr
+    schedule = Schedule.load(tmp_path / "schedule.json")
+    assert schedule.cost is not None
+    assert schedule.cost.speedup is not None
+    assert schedule.cost.speedup >= 1.2
+    assert [quality.seeds for quality in schedule.quality or ()] == ["held-out", "held-out"]
+    assert HeldOut.load(tmp_path / "schedule.held-out.json").schedule == schedule
+    assert "3 held-out samples" in result.stdout
+    assert "fewer steps" in result.stdout
+    assert all(Schedule.load(path).quality for path in (tmp_path / "front").iterdir())
+    trials = len(StudyResult.from_storage("sqlite:///study.db").trials)
+
+    again = invoke(*search)
+    assert again.exit_code == 0, again.stderr
+    assert len(StudyResult.from_storage("sqlite:///study.db").trials) == trials
+
+    report = ("--profile", profile, "--study", "sqlite:///study.db", "--schedule", "schedule.json", "-o", "r.html")
+    assert invoke("report", *report).exit_code == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "<svg" in page
+    assert "held-out" in page
+    assert invoke("report", *report).exit_code == 0  # a report replaces a report
+
+
+def test_search_wants_a_target(invoke: Invoke, ddim_folder: Path, profile: Path) -> None:
+    result = invoke("search", ddim_folder, "--profile", profile)
+    assert result.exit_code == 2
+    assert "--target-speedup" in result.stderr
+    assert "--min-psnr" in result.stderr
+
+
+def test_search_says_what_is_within_reach(invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path) -> None:
+    few = ("--trials", 0, "--seeds", 1, "--device", "cpu", "--cut", 0)
+    result = invoke("search", ddim_folder, "--profile", profile, "--target-speedup", 1000, *few)
+    assert result.exit_code == 1
+    assert "the cheapest is" in result.stderr
+    assert not (tmp_path / "schedule.json").exists()
+
+
+def test_search_with_a_storage_that_is_none(invoke: Invoke, ddim_folder: Path, profile: Path) -> None:
+    for storage in ("sqlite:///no/such/folder/study.db", "nonsense://x"):
+        result = invoke(
+            "search", ddim_folder, "--profile", profile, "--target-speedup", 1.2, "--storage", storage, "--seeds", 1
+        )
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_generate_with_a_schedule(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "--cut", 1, "-o", "s.json")
+    result = invoke("generate", ddim_folder, "--schedule", "s.json", "--seed", 0, "--seed", 7, "-o", "fast")
+    assert result.exit_code == 0, result.stderr
+    assert "wrote 2 images to fast" in result.stderr
+    assert "per run 6 calls: 2 full, 4 partial" in result.stderr
+    assert invoke("generate", ddim_folder, "--steps", STEPS, "--seed", 7, "-o", "full").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "fast").iterdir()) == ["seed-0.png", "seed-7.png"]
+    fast, full = (Image.open(tmp_path / folder / "seed-7.png") for folder in ("fast", "full"))
+    assert fast.size == full.size == (16, 16)
+    assert fast.tobytes() != full.tobytes()
+
+
+def test_a_schedule_of_full_calls_changes_nothing(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--calls", STEPS, "--interval", 1, "-o", "s.json")
+    assert invoke("generate", ddim_folder, "--schedule", "s.json", "-o", "a").exit_code == 0
+    assert invoke("generate", ddim_folder, "--steps", STEPS, "-o", "b").exit_code == 0
+    assert (tmp_path / "a" / "seed-0.png").read_bytes() == (tmp_path / "b" / "seed-0.png").read_bytes()
+
+
+def test_generate_refuses_another_number_of_calls(invoke: Invoke, ddim_folder: Path) -> None:
+    invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "-o", "s.json")
+    result = invoke("generate", ddim_folder, "--schedule", "s.json", "--steps", 9)
+    assert result.exit_code == 1
+    assert "s.json: calls: found 6 calls, expected 9" in result.stderr
+
+
+def test_generate_refuses_a_cut_that_the_model_lacks(invoke: Invoke, ddim_folder: Path) -> None:
+    invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "--cut", 40, "-o", "s.json")
+    result = invoke("generate", ddim_folder, "--schedule", "s.json")
+    assert result.exit_code == 1
+    assert "found cut 40" in result.stderr
+
+
+def test_macs_as_json(invoke: Invoke, ddim_folder: Path) -> None:
+    results = [json.loads(invoke("macs", place, "--json").stdout) for place in (ddim_folder, ddim_folder / "unet")]
+    assert results[0]["full_macs"] == results[1]["full_macs"] > results[0]["partial_macs"]["0"] > 0
+    assert results[0]["sample_shape"] == [3, 16, 16]
+    assert results[0]["counter"] == "exact"
+    assert list(results[0]["partial_macs"]) == ["0", "1", "2", "3", "4", "5"]
+    paper = json.loads(invoke("macs", ddim_folder, "--json", "--counter", "paper").stdout)
+    assert paper["counter"] == "paper"
+
+
+def test_macs_of_a_config_alone(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((ddim_folder / "unet" / "config.json").read_text())
+    result = invoke("macs", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "partial, cut 5" in result.stdout
+    assert "up_blocks.1.resnets.2" in result.stdout
+
+
+def test_report_wants_something(invoke: Invoke) -> None:
+    result = invoke("report", "-o", "r.html")
+    assert result.exit_code == 2
+    assert "nothing to report" in result.stderr
+
+
+def test_report_of_a_schedule_alone(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    assert invoke("report", "--schedule", "s.json", "-o", "r.html").exit_code == 0
+    assert "</html>" in (tmp_path / "r.html").read_text()
+
+
+def test_report_leaves_another_comparison_out(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    (tmp_path / "s.held-out.json").write_text("{}")
+    result = invoke("report", "--schedule", "s.json", "-o", "r.html")
+    assert result.exit_code == 1
+    assert "s.held-out.json: not a held-out measurement" in result.stderr

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepcadence.cli import command
+from deepcadence.cli.command import error_sentence
+from deepcadence.cli.console import stderr
+from deepcadence.cli.outputs import Kind, OutputError, check_folder, check_output
+from deepcadence.schedules import Schedule
+from tests.cli.conftest import Invoke
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_missing_file_is_one_sentence(invoke: Invoke) -> None:
+    result = invoke("schedule", "show", "none.json")
+    assert result.exit_code == 1
+    assert result.stderr == "error: No such file or directory: none.json\n"
+
+
+def test_debug_shows_the_traceback(shell: Shell) -> None:
+    result = shell("schedule", "show", "none.json", "--debug")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "FileNotFoundError" in result.stderr
+
+
+def test_without_debug_there_is_none(shell: Shell) -> None:
+    result = shell("schedule", "show", "none.json")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    assert error_sentence(KeyError("x")) is None
+    assert error_sentence(BrokenPipeError(32, "Broken pipe")) is None
+
+
+def test_out_of_memory_names_the_way_out() -> None:
+    import torch
+
+    assert "--batch-size" in (error_sentence(torch.OutOfMemoryError("CUDA out of memory. Tried ...")) or "")
+
+
+def test_ctrl_c_says_what_is_kept(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: object) -> Schedule:
+        command.on_interrupt("All of it is kept in [here].")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Schedule, "load", interrupted)
+    result = invoke("schedule", "show", "s.json")
+    assert result.exit_code == 130
+    assert result.stderr == "stopped. All of it is kept in [here].\n"
+
+
+def test_ctrl_c_before_anything_is_kept(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: object) -> Schedule:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Schedule, "load", interrupted)
+    assert invoke("schedule", "show", "s.json").stderr == "stopped. Nothing was written.\n"
+
+
+def test_markup_in_an_error_is_text(invoke: Invoke) -> None:
+    result = invoke("schedule", "show", "[red]none.json")
+    assert result.stderr == "error: No such file or directory: [red]none.json\n"
+
+
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert stderr().no_color
+
+
+def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder: give the name of a profile"):
+        check_output(tmp_path, Kind.profile)
+    (tmp_path / "file").write_text("text")
+    for kind in Kind:
+        with pytest.raises(OutputError, match=f"exists and is not a {kind}"):
+            check_output(tmp_path / "file", kind)
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        check_output(tmp_path / "file" / "schedule.json", Kind.schedule)
+    assert check_folder(tmp_path / "new" / "folder").is_dir()
+    (tmp_path / "empty").touch()
+    check_output(tmp_path / "empty", Kind.report)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepcadence.schedules import Schedule, nonuniform, uniform
+from tests.cli.conftest import Invoke
+
+
+def test_new_uniform(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("schedule", "new", "--calls", 10, "--interval", 5, "--cut", 1, "-o", "s.json")
+    assert result.exit_code == 0, result.stderr
+    assert Schedule.load(tmp_path / "s.json") == uniform(10, 5, 1)
+    assert "wrote s.json: 10 calls: 2 full, 8 partial at cut 1" in result.stderr
+
+
+def test_branch_is_another_name_for_cut(invoke: Invoke, tmp_path: Path) -> None:
+    assert invoke("schedule", "new", "--calls", 10, "--interval", 5, "--branch", 3, "-o", "s.json").exit_code == 0
+    assert Schedule.load(tmp_path / "s.json").cuts == (3,)
+
+
+@pytest.mark.parametrize("formula", ["paper", "released"])
+def test_new_nonuniform(invoke: Invoke, tmp_path: Path, formula: str) -> None:
+    options = ("--interval", 5, "--center", 15, "--power", 1.4, "--formula", formula)
+    assert invoke("schedule", "new", *options, "-o", "s.json").exit_code == 0
+    assert Schedule.load(tmp_path / "s.json") == nonuniform(50, 5, 0, 15, 1.4, formula)  # type: ignore[arg-type]
+
+
+def test_new_by_hand(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("schedule", "new", "--calls", 6, "--full-calls", "0, 1,4", "--cut", 2, "-o", "s.json")
+    assert result.exit_code == 0, result.stderr
+    assert Schedule.load(tmp_path / "s.json").calls == ("full", "full", 2, 2, "full", 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "how often to make a full call"),
+        (("--interval", 5, "--center", 3), "needs both --center and --power"),
+        (("--interval", 5, "--power", 1.4), "needs both --center and --power"),
+        (("--interval", 5, "--full-calls", "0,3"), "not both"),
+        (("--full-calls", "0,x"), "is not a list of calls"),
+        (("--interval", 0), "--interval"),
+        (("--interval", 5, "--formula", "other"), "--formula"),
+    ],
+)
+def test_wrong_usage_exits_with_2(invoke: Invoke, tmp_path: Path, options: tuple[object, ...], sentence: str) -> None:
+    result = invoke("schedule", "new", *options, "-o", "s.json")
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_a_schedule_without_its_first_full_call_is_refused(invoke: Invoke) -> None:
+    result = invoke("schedule", "new", "--full-calls", "3,5", "-o", "s.json")
+    assert result.exit_code == 1
+    assert "the first call is full" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_schedule_is_replaced_and_another_file_is_not(invoke: Invoke, tmp_path: Path) -> None:
+    new = ("schedule", "new", "--interval", 5, "-o", "s.json")
+    assert invoke(*new).exit_code == 0
+    assert invoke(*new).exit_code == 0
+    (tmp_path / "s.json").write_text("my notes")
+    result = invoke(*new)
+    assert result.exit_code == 1
+    assert "s.json exists and is not a schedule" in result.stderr
+    assert (tmp_path / "s.json").read_text() == "my notes"
+
+
+def test_show(invoke: Invoke) -> None:
+    invoke("schedule", "new", "--calls", 12, "--interval", 4, "--cut", 2, "-o", "s.json")
+    result = invoke("schedule", "show", "s.json")
+    assert result.exit_code == 0
+    assert "F222F222F2  22" in result.stdout
+    assert "12 calls: 3 full, 9 partial at cut 2" in result.stdout
+    assert "uniform, interval 4" in result.stdout
+
+
+def test_show_tells_cost_and_quality(invoke: Invoke, tmp_path: Path) -> None:
+    text = (
+        '{"format": "deepcadence/schedule", "version": 1, "calls": ["full", 0], "model": {"class": "UNet2DModel", "cuts": {"0": "up"}},'
+        '"cost": {"counter": "exact", "full_macs": 4000000000, "partial_macs": {"0": 2000000000},'
+        '"mean_macs": 3000000000, "speedup": 1.3333},'
+        '"quality": [{"metric": "psnr", "unit": "dB", "value": 31.25, "ci95": [30, 32], "samples": 64,'
+        '"seeds": "held-out", "reference": "full"}]}'
+    )
+    (tmp_path / "s.json").write_text(text)
+    result = invoke("schedule", "show", "s.json")
+    assert result.exit_code == 0, result.stderr
+    assert "mean call 3 GMACs, full call 4 GMACs: 1.33x fewer (exact count)" in result.stdout
+    assert "31.25 dB (95% 30 to 32), 64 held-out samples, against full" in result.stdout
+
+
+def test_validate_says_which_file_is_bad_and_why(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "good.json")
+    assert invoke("schedule", "validate", "good.json").exit_code == 0
+    (tmp_path / "bad.json").write_text('{"format": "deepcadence/schedule", "version": 1, "calls": [0]}')
+    result = invoke("schedule", "validate", "bad.json", "good.json", "none.json")
+    assert result.exit_code == 1
+    assert "good.json: ok, 50 calls: 10 full, 40 partial at cut 0" in result.stdout
+    assert 'bad.json: calls[0]: found 0, expected "full"' in result.stderr
+    assert "none.json" in result.stderr
+
+
+def test_resample(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    assert invoke("schedule", "resample", "s.json", "--calls", 20, "-o", "t.json").exit_code == 0
+    assert Schedule.load(tmp_path / "t.json") == uniform(50, 5, 0).resample(20)

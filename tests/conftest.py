@@ -1,0 +1,111 @@
+"""What many tests share: calm threads, a browser, a database.
+
+Fixtures for the two that not every machine has:
+
+    def test_page(browser): ...            # a headless Chromium, driven by selenium
+    def test_storage(postgresql_url): ...  # an empty PostgreSQL database of a throw-away server
+
+Without them a test is skipped by name; where `CI=true` it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from selenium.webdriver.chrome.webdriver import WebDriver
+
+torch.set_num_threads(1)  # the models here are tiny, and pytest-xdist has a worker on each core
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
+            item.add_marker(pytest.mark.browser)
+        if "postgresql_url" in fixtures:
+            item.add_marker(pytest.mark.database)
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def missing(what: str, how: str) -> NoReturn:
+    """Skip the test for want of `what`, or fail it where CI=true; `how` says what to install."""
+    reason = f"no {what} on this machine: {how}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[WebDriver]:
+    """A headless Chromium whose console and network log can be read.
+
+    `driver.get_log("browser")` gives console messages, `driver.get_log("performance")` network events.
+    """
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not chromium or not chromedriver:
+        missing("Chromium with its driver", "install chromium and chromium-driver")
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(chromedriver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def _postgresql_server() -> Iterator[str]:
+    """Base URL of a PostgreSQL server that lives as long as the test session."""
+    initdb = next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None) or shutil.which("initdb")
+    if initdb is None:
+        missing("PostgreSQL server", "install postgresql")
+    programs = Path(initdb).resolve().parent
+    folder = Path(tempfile.mkdtemp(prefix="deepcadence-postgresql-"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    try:
+        _as_postgres(folder, programs / "initdb", "-D", "data", "-U", "test", "-A", "trust", "--no-sync")
+        options = f"-p {port} -k '' -h 127.0.0.1 -F"
+        _as_postgres(folder, programs / "pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        yield f"postgresql+psycopg://test@127.0.0.1:{port}"
+        _as_postgres(folder, programs / "pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(_postgresql_server: str) -> str:
+    """SQLAlchemy URL of a new, empty PostgreSQL database."""
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(_postgresql_server.replace("+psycopg", "") + "/postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return f"{_postgresql_server}/{name}"
+
+
+def _as_postgres(folder: Path, program: Path, *arguments: str) -> None:
+    """Run a server program in `folder`, as the user `postgres` where we are root, for whom it would refuse."""
+    words = [str(program), *arguments]
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+        words = ["runuser", "-u", "postgres", "--", *words]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, cwd=folder)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deepcadence.reports import (
+    comparison_info,
+    costs_info,
+    distance_info,
+    figure_style,
+    front_info,
+    image_pairs_info,
+    plot_comparison,
+    plot_costs,
+    plot_distance,
+    plot_front,
+    plot_image_pairs,
+    plot_similarity,
+    plot_timeline,
+    similarity_info,
+    timeline_info,
+)
+from deepcadence.reports._style import CSS_VARIABLES
+from deepcadence.reports._svg import inline_svg
+from tests.reports import records
+
+PLOTS: dict[str, Callable[[Axes | None], Axes]] = {
+    "similarity": lambda ax: plot_similarity(similarity_info(records.profile(), 1, records.schedule()), ax),
+    "distance": lambda ax: plot_distance(distance_info(records.profile()), ax),
+    "front": lambda ax: plot_front(front_info(records.study(), 8), ax),
+    "timeline": lambda ax: plot_timeline(timeline_info(records.schedule()), ax),
+    "costs": lambda ax: plot_costs(costs_info(records.profile().meta.macs), ax),
+    "comparison": lambda ax: plot_comparison(comparison_info(records.held_out()), ax),
+    "images": lambda ax: plot_image_pairs(image_pairs_info(*records.images()), ax),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_takes_and_returns_axes(name: str) -> None:
+    ax = Figure().add_subplot()
+    assert PLOTS[name](ax) is ax
+    assert ax.has_data()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_makes_its_own_axes_and_leaves_the_style_alone(name: str) -> None:
+    before = dict(mpl.rcParams)
+    ax = PLOTS[name](None)
+    assert isinstance(ax.figure, Figure)
+    try:
+        assert dict(mpl.rcParams) == before
+        assert ax.figure.get_size_inches().min() > 0.5
+    finally:
+        plt.close(ax.figure)
+
+
+def test_each_origin_has_a_marker_of_its_own() -> None:
+    ax = PLOTS["front"](Figure().add_subplot())
+    shapes = {}
+    for collection in ax.collections:
+        vertices = np.asarray(collection.get_paths()[0].vertices)
+        shapes[collection.get_label()] = tuple(vertices.round(3).ravel())
+    names = ["searched", "uniform 1:N", "published (c, p)", "fewer steps"]
+    assert set(names) <= set(shapes)
+    assert len({shapes[name] for name in names}) == 4
+
+
+def test_cuts_differ_by_more_than_color() -> None:
+    ax = PLOTS["distance"](Figure().add_subplot())
+    lines = ax.get_lines()[: len(records.PARTIAL)]
+    assert len({(str(line.get_marker()), str(line.get_linestyle())) for line in lines}) == len(lines)
+
+
+def test_long_runs_are_drawn_smaller() -> None:
+    ax = plot_similarity(similarity_info(records.profile(calls=1000), 0), Figure().add_subplot())
+    array = ax.images[0].get_array()
+    assert array is not None
+    assert array.shape == (250, 250)
+    assert list(ax.images[0].get_extent()) == [-0.5, 999.5, 999.5, -0.5]
+
+
+@pytest.mark.parametrize("label", ["$\\frac{$", "a $x$ b", "<script>alert(1)</script>", "]]> -->"])
+def test_labels_are_literal(label: str) -> None:
+    figure = Figure()
+    plot_comparison(comparison_info(records.held_out(label=label)), figure.add_subplot())
+    svg = inline_svg(figure, "one", "test")
+    assert "<script" not in svg
+    assert label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in svg
+
+
+def test_svgs_do_not_clash_and_refer_to_themselves_only() -> None:
+    first, second = (inline_svg(PLOTS["front"](Figure().add_subplot()).figure, name, "x") for name in ("one", "two"))  # type: ignore[arg-type]
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert all(ids)
+    assert not ids[0] & ids[1]
+    references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', first)
+    assert references
+    assert {one or other for one, other in references} <= ids[0]
+    assert not re.search(r'(?:href|src)="(?!#|data:)', first)
+
+
+def test_an_svg_is_the_same_every_time_and_says_what_it_is() -> None:
+    first, second = (inline_svg(PLOTS["similarity"](Figure().add_subplot()).figure, "a", "a <b>") for _ in range(2))  # type: ignore[arg-type]
+    assert first == second
+    assert 'role="img"' in first
+    assert 'aria-label="a &lt;b&gt;"' in first
+    assert "<metadata" not in first
+    assert "<style" not in first
+    with pytest.raises(ValueError, match="prefix"):
+        inline_svg(Figure(), 'a"b', "x")
+
+
+def test_colors_follow_the_page() -> None:
+    figure = Figure()
+    with figure_style():
+        PLOTS["front"](figure.add_subplot())
+    svg = inline_svg(figure, "a", "x")
+    for name in ("--series-search", "--series-uniform", "--series-published", "--series-fewer", "--ink", "--muted"):
+        assert f"var({name}, #" in svg
+    for color in CSS_VARIABLES:
+        assert not re.search(rf"(?<!, ){color}", svg)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepcadence.reports import image_pairs_info, render_report, write_report
+from deepcadence.schedules import Quality, Schedule
+from tests.reports import records
+
+EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+class Outline(HTMLParser):
+    """Tags, ids, headings and external references of a page; complains about a tag that is not closed."""
+
+    void = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        assert not [name for name in values if name.startswith("on")]
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+        if tag == "a":
+            self.anchors.append(str(values["href"]))
+        if tag == "img":
+            self.images.append(values)
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.void:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def whole() -> dict[str, Any]:
+    return {
+        "profile": records.profile(),
+        "study": records.study(),
+        "held_out": records.held_out(),
+        "images": image_pairs_info(*records.images()),
+        "commands": ["deepcadence probe bundled -o profile.safetensors", "deepcadence report -o report.html"],
+    }
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(**whole())
+
+
+def sections(page: str) -> list[str]:
+    return re.findall(r'<section id="([\w-]+)"', page)
+
+
+def test_the_whole_report(page: str) -> None:
+    outline = Outline(page)
+    assert sections(page) == [
+        "result", "comparison", "schedule", "images", "front", "similarity", "macs", "setup", "repeat",
+    ]  # fmt: skip
+    assert outline.tags.count("h1") == 1
+    assert outline.tags.count("svg") == 4 + 3 + 2
+    assert len(outline.images) == 3 * 8
+    assert all(image["alt"] and str(image["src"]).startswith("data:image/png;base64,") for image in outline.images)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {anchor.removeprefix("#") for anchor in outline.anchors} <= set(outline.ids)
+    assert "script" not in outline.tags
+    assert page.startswith("<!doctype html>")
+
+
+def test_it_needs_nothing_else(page: str) -> None:
+    addresses = set(re.findall(r'https?://[^\s"\'<)]+', page))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in page
+    assert "url(http" not in page
+    assert len(page.encode()) < 1_000_000
+
+
+def test_it_says_how_it_was_measured(page: str) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<svg.*?</svg>|<[^>]+>", " ", page, flags=re.DOTALL))
+    for words in (
+        "Caching schedule for UNet2DModel",
+        "20 calls a run · DDIMScheduler · 32 held-out samples · 15 trials",
+        "Caching is worth it",
+        "10 steps",
+        "16 seeds (0 to 15)",
+        "32 seeds (100 to 131)",
+        "339.00 M",
+        "up_blocks.2.resnets.0",
+        "28.0%",
+        "deepcadence report -o report.html",
+        "num_inference_steps=20",
+        "&#34;deepcadence/schedule&#34;",
+        "torch",
+    ):
+        assert words in text, words
+
+
+def test_the_same_input_gives_the_same_bytes(page: str) -> None:
+    assert render_report(**whole()) == page
+
+
+def test_a_loss_is_called_one() -> None:
+    page = render_report(held_out=records.held_out(fewer=3.0))
+    assert 'class="verdict loses"' in page
+    assert "Caching is not worth it here" in page
+    assert "Use fewer steps instead" in page
+    assert 'class="verdict undecided"' in render_report(held_out=records.held_out(fewer=0.0))
+
+
+def test_sections_adapt() -> None:
+    assert sections(render_report(profile=records.profile())) == ["result", "similarity", "macs", "setup"]
+    assert sections(render_report(study=records.study())) == ["result", "front", "macs", "setup"]
+    assert sections(render_report(schedule=records.schedule())) == ["result", "schedule", "macs", "setup", "repeat"]
+    bare = render_report(schedule=Schedule(calls=("full", 0)))
+    assert sections(bare) == ["result", "schedule", "setup", "repeat"]
+    assert "2 calls: 1 full, 1 partial at cut 0" in bare
+    assert "no finished trial" in render_report(study=records.study(found=False))
+    for page in (bare, render_report(profile=records.profile(calls=1))):
+        Outline(page)
+    with pytest.raises(ValueError, match="nothing to report"):
+        render_report()
+
+
+def test_a_schedule_speaks_for_itself() -> None:
+    quality = Quality(
+        metric="psnr", unit="dB", value=31.25, ci95=(30.9, 31.6), samples=256, seeds="held-out", reference="full"
+    )
+    page = render_report(schedule=records.schedule().model_copy(update={"quality": (quality,)}))
+    assert "31.25 dB" in page
+    assert "256 samples" in page
+    assert "no comparison with fewer steps" in page
+
+
+def test_a_schedule_of_another_length_is_not_marked_and_that_is_said() -> None:
+    page = render_report(profile=records.profile(), schedule=records.schedule().resample(10))
+    assert "The schedule has 10 calls and the profile 20, so it is not marked." in page
+
+
+@pytest.mark.parametrize("where", ["title", "command", "model", "prompt", "study", "label"])
+def test_text_from_outside_stays_text(where: str) -> None:
+    arguments = whole()
+    if where == "title":
+        arguments["title"] = EVIL
+    elif where == "command":
+        arguments["commands"] = [EVIL]
+    elif where == "model":
+        arguments["profile"] = records.profile(name=EVIL)
+    elif where == "prompt":
+        arguments["profile"] = records.profile(prompts=(EVIL,))
+    elif where == "study":
+        arguments["study"] = records.study(name=EVIL)
+    else:
+        arguments["held_out"] = records.held_out(label=EVIL)
+    page = render_report(**arguments)
+    assert "&lt;script&gt;" in page
+    outline = Outline(page)
+    assert "script" not in outline.tags
+    assert len(outline.images) == 24
+
+
+def test_large_images_stay_in_the_budget() -> None:
+    full, cached = records.images(count=8, side=384, channels=3)
+    noise = (full + 0.3 * full.new_empty(full.shape).uniform_()).clamp(0, 1)
+    page = render_report(schedule=records.schedule(), images=image_pairs_info(noise, cached))
+    assert len(page.encode()) < 3_000_000
+    assert re.search(r"Shown at \d+ of 384 pixels; measured at full size", page)
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+    write_report(path, schedule=records.schedule(), title="first")
+    first = path.read_text(encoding="utf-8")
+    assert "<title>first</title>" in first
+    assert '<meta name="generator" content="deepcadence' in first
+    with pytest.raises(ValueError, match="nothing to report"):
+        write_report(path)
+    assert path.read_text(encoding="utf-8") == first
+    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]

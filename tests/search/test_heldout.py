@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepcadence.probe import Workload, count_macs
+from deepcadence.schedules import Schedule, cached
+from deepcadence.search import (
+    Estimate,
+    Evaluator,
+    HeldOut,
+    SearchError,
+    StudyResult,
+    export_front,
+    finalize,
+    held_out_seeds,
+    select,
+)
+from deepcadence.search.contenders import most_steps
+from deepcadence.search.verdict import words
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def held_out(workload: Workload, result: StudyResult) -> HeldOut:
+    return finalize(workload, result, select(result, target_speedup=1.5), seeds=range(100, 106))
+
+
+def test_rivals_cost_no_more_and_are_the_strongest(held_out: HeldOut, workload: Workload, result: StudyResult) -> None:
+    chosen, uniform, fewer = held_out.chosen, held_out.uniform, held_out.fewer_steps
+    assert uniform is not None
+    assert fewer is not None
+    assert uniform.mean_macs <= chosen.mean_macs
+    assert fewer.mean_macs <= chosen.mean_macs
+    assert (fewer.steps + 1) / 6 * result.full_macs > chosen.mean_macs
+    evaluator = Evaluator(workload)
+    fitting = [t for t in result.trials if t.origin == "uniform" and t.mean_macs <= chosen.mean_macs]
+    assert uniform.calls is not None
+    found = evaluator.measure(Schedule.model_validate({"calls": list(uniform.calls)})).psnr.mean()
+    assert all(float(found) >= trial.psnr - 1e-3 for trial in fitting)
+
+
+def test_the_schedule_tells_where_it_came_from(held_out: HeldOut, workload: Workload, tmp_path: Path) -> None:
+    path = tmp_path / "schedule.json"
+    held_out.schedule.save(path)
+    schedule = Schedule.load(path)
+    assert schedule == held_out.schedule
+    macs = count_macs(workload.pipeline.unet)
+    assert schedule.cost is not None
+    assert schedule.cost.counter == "exact"
+    assert schedule.cost.mean_macs == macs.mean(schedule)
+    assert schedule.sampler is not None
+    assert schedule.sampler.timesteps == tuple(workload.trace().timesteps or ())
+    assert schedule.quality is not None
+    assert [(q.metric, q.seeds, q.samples, q.reference) for q in schedule.quality] == [
+        ("psnr", "held-out", 6, "full"),
+        ("ssim", "held-out", 6, "full"),
+    ]
+    assert schedule.quality[0].value == held_out.chosen.psnr.mean
+    with cached(workload.pipeline, path):
+        workload.run((0,))
+
+
+def test_figures_are_of_the_held_out_seeds(held_out: HeldOut, workload: Workload) -> None:
+    measured = Evaluator(workload.replace(seeds=range(100, 106))).measure(held_out.schedule)
+    assert held_out.chosen.psnr.mean == pytest.approx(float(measured.psnr.mean()), abs=1e-4)
+    assert held_out.seeds == tuple(range(100, 106))
+    assert held_out.chosen.psnr_difference is None
+    assert held_out.fewer_steps is not None
+    assert held_out.fewer_steps.psnr_difference is not None
+    assert held_out.fewer_steps.psnr_difference.mean == pytest.approx(
+        held_out.chosen.psnr.mean - held_out.fewer_steps.psnr.mean, abs=1e-6
+    )
+
+
+def test_saved_and_loaded(held_out: HeldOut, tmp_path: Path) -> None:
+    held_out.save(tmp_path / "held-out.json")
+    assert HeldOut.load(tmp_path / "held-out.json") == held_out
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(SearchError, match=r"bad\.json: not a held-out measurement"):
+        HeldOut.load(tmp_path / "bad.json")
+
+
+def test_search_seeds_are_refused(workload: Workload, result: StudyResult) -> None:
+    chosen = select(result, target_speedup=1.0)
+    with pytest.raises(SearchError, match=r"1 of the held-out seeds were search seeds \(such as 2\)"):
+        finalize(workload, result, chosen, seeds=(2, 3, 4))
+    with pytest.raises(SearchError, match="two or more"):
+        finalize(workload, result, chosen, seeds=(7,))
+    with pytest.raises(SearchError, match="search seeds"):
+        export_front(workload, result, "nowhere", seeds=(0, 9))
+    assert held_out_seeds(result, 3) == (3, 4, 5)
+
+
+def test_another_workload_is_refused(workload: Workload, result: StudyResult) -> None:
+    chosen = select(result, target_speedup=1.0)
+    with pytest.raises(SearchError, match="number of steps: found 5, expected 6"):
+        finalize(workload.replace(steps=5), result, chosen)
+    with pytest.raises(SearchError, match="weights, prompts or call arguments"):
+        finalize(workload.replace(pipeline=tiny.ddim_pipeline(seed=3)), result, chosen)
+
+
+def test_uniform_rivals_that_the_study_lacks_are_run(workload: Workload, result: StudyResult) -> None:
+    poor = result.model_copy(update={"trials": tuple(t for t in result.trials if t.origin != "uniform")})
+    chosen = select(poor, target_speedup=1.0)
+    phases: list[str] = []
+    full = finalize(workload, poor, chosen, seeds=(8, 9), progress=lambda phase, *_: phases.append(phase))
+    assert full.uniform is not None
+    assert "uniform baselines" in phases
+    assert "held-out: reference" in phases
+    without = finalize(workload, poor, chosen, seeds=(8, 9), measure_missing=False)
+    assert without.uniform is None
+    assert "No uniform schedule" in without.verdict
+
+
+def test_most_steps_that_fit(workload: Workload) -> None:
+    evaluator = Evaluator(workload)
+    full = evaluator.macs.full
+    assert most_steps(evaluator, full) == 5
+    assert most_steps(evaluator, full * 3 / 6) == 3
+    assert most_steps(evaluator, full * 2.99 / 6) == 2
+    assert most_steps(evaluator, full * 0.5 / 6) is None
+
+
+def estimate(mean: float, low: float, high: float) -> Estimate:
+    return Estimate(mean=mean, ci95=(low, high), samples=9)
+
+
+@pytest.mark.parametrize(
+    ("fewer", "said"),
+    [
+        (estimate(2, 1, 3), "Caching is worth it: at no more MACs, 7 steps are 2.00 dB"),
+        (estimate(-2, -3, -1), "7 steps without a schedule are 2.00 dB (95% interval 1.00 to 3.00) better. Use fewer"),
+        (estimate(0.1, -1, 1), "cannot be told apart at equal MACs: the difference is +0.10 dB"),
+    ],
+)
+def test_the_verdict_is_honest_about_fewer_steps(fewer: Estimate, said: str) -> None:
+    assert said in words("x", uniform=None, fewer=(7, fewer), chosen_is_uniform=False)
+
+
+def test_the_verdict_is_honest_about_uniform() -> None:
+    def say(difference: Estimate) -> str:
+        return words("x", uniform=("u", difference), fewer=None, chosen_is_uniform=False)
+
+    assert "(u) is 1.00 dB (95% interval 0.50 to 2.00) worse" in say(estimate(1, 0.5, 2))
+    assert "better: use that" in say(estimate(-1, -2, -0.5))
+    assert "cannot be told apart" in say(estimate(0, -1, 1))
+    assert "itself the best uniform" in words("x", uniform=("u", estimate(0, 0, 0)), fewer=None, chosen_is_uniform=True)
+
+
+def test_the_front_is_exported_whole(workload: Workload, result: StudyResult, tmp_path: Path) -> None:
+    front = result.front()
+    paths = export_front(workload, result, tmp_path / "front")
+    assert [Schedule.load(path).calls for path in paths] == [trial.schedule().calls for trial in front]
+    assert all(Schedule.load(path).quality is None for path in paths)
+    assert [path.name[:2] for path in paths] == [f"{i:02d}" for i in range(1, len(front) + 1)]
+    first = result.model_copy(update={"trials": (front[0],)})
+    measured = Schedule.load(export_front(workload, first, tmp_path / "measured", seeds=(7, 8))[0])
+    assert measured.quality is not None
+    assert measured.quality[0].samples == 2
+    with pytest.raises(SearchError, match="no finished schedule"):
+        export_front(workload, result.model_copy(update={"trials": ()}), tmp_path)

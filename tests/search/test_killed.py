@@ -1,0 +1,149 @@
+"""Workers that are killed, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from deepcadence.search import StudyResult, run_study
+from deepcadence.search.objective import CANDIDATE
+from deepcadence.search.storage import WORKER, open_storage, quiet
+from deepcadence.search.workers import requeue_dead, this_worker
+from tests.search.worker import SMALL, workload
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 300
+
+
+def start(storage: str, trials: int, seconds: float) -> subprocess.Popen[bytes]:
+    roots = [str(ROOT), *(str(ROOT / name) for name in ("schedules", "probe", "search"))]
+    path = os.pathsep.join([*roots, os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-m", "tests.search.worker", storage, str(trials), str(seconds)]
+    return subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+
+
+def trials_of(backend: BaseStorage) -> list[FrozenTrial]:
+    with quiet():
+        if "deepcadence" not in optuna.get_all_study_names(backend):
+            return []
+        return optuna.load_study(study_name="deepcadence", storage=backend).get_trials()
+
+
+def kill_in_a_trial(backend: BaseStorage, worker: subprocess.Popen[bytes], finished: int) -> list[FrozenTrial]:
+    """Kill the worker in the middle of a trial, once `finished` trials of the study are finished."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        trials = trials_of(backend)
+        done = [t for t in trials if t.state == TrialState.COMPLETE]
+        running = [t for t in trials if t.state == TrialState.RUNNING]
+        if len(done) >= finished and any(t.user_attrs.get(WORKER, {}).get("pid") == worker.pid for t in running):
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+            return trials_of(backend)
+        assert worker.poll() is None, "the worker ended too early"
+        time.sleep(0.05)
+    pytest.fail("the worker never got there")
+
+
+def check_complete(result: StudyResult, backend: BaseStorage, trials: int) -> None:
+    assert Counter(t.origin for t in result.trials) == {
+        "uniform": 2,
+        "published": 1,
+        "fewer_steps": 1,
+        "nonuniform": trials,
+    }
+    assert result.failed == ()
+    states = Counter(t.state for t in trials_of(backend))
+    assert states[TrialState.RUNNING] == states[TrialState.WAITING] == 0
+    baselines = [t.label for t in result.trials if t.origin != "nonuniform"]
+    assert len(set(baselines)) == len(baselines)
+
+
+def check_kept(before: list[FrozenTrial], backend: BaseStorage) -> None:
+    after = {t.number: t for t in trials_of(backend)}
+    for trial in before:
+        if trial.state == TrialState.COMPLETE:
+            assert after[trial.number] == trial
+
+
+@pytest.mark.parametrize("finished", [2, 5], ids=["in-a-baseline", "in-the-search"])
+def test_a_killed_study_on_sqlite_goes_on_where_it_was(storage: Path, finished: int) -> None:
+    backend = open_storage(storage)
+    worker = start(str(storage), 4, 2.0)
+    try:
+        before = kill_in_a_trial(backend, worker, finished)
+    finally:
+        worker.kill()
+    running = [t for t in before if t.state == TrialState.RUNNING]
+    assert len(running) == 1
+
+    result = run_study(workload(), storage=storage, trials=4, **SMALL)
+
+    check_complete(result, backend, 4)
+    check_kept(before, backend)
+    after = {t.number: t for t in trials_of(backend)}
+    assert after[running[0].number].state == TrialState.FAIL
+    again = [t for t in after.values() if t.system_attrs.get("failed_trial") == running[0].number]
+    assert [t.state for t in again] == [TrialState.COMPLETE]
+    assert again[0].params.items() >= running[0].params.items()
+    assert again[0].user_attrs.get(CANDIDATE) == running[0].user_attrs.get(CANDIDATE)
+
+
+def test_workers_share_a_study_on_postgresql_and_one_is_killed(postgresql_url: str) -> None:
+    backend = open_storage(postgresql_url)
+    victim, survivor = start(postgresql_url, 6, 2.0), start(postgresql_url, 6, 0.3)
+    try:
+        before = kill_in_a_trial(backend, victim, 1)
+        assert survivor.wait(timeout=TIMEOUT) == 0
+    finally:
+        for worker in (victim, survivor):
+            worker.kill()
+            worker.wait()
+    result = StudyResult.from_storage(postgresql_url)
+    check_complete(result, backend, 6)
+    check_kept(before, backend)
+    assert run_study(workload(), storage=postgresql_url, trials=6, **SMALL) == result
+
+
+def study_with_running_trial(worker: dict[str, object] | None) -> optuna.Study:
+    study = optuna.create_study(directions=("maximize", "minimize"))
+    study.enqueue_trial({}, user_attrs={CANDIDATE: {"label": "x"}})
+    trial = study.ask()
+    if worker is not None:
+        trial.set_user_attr(WORKER, worker)
+    return study
+
+
+def test_trials_of_living_workers_and_of_other_machines_are_left_alone() -> None:
+    for worker in (this_worker(), this_worker() | {"pid": os.getppid()}, this_worker() | {"place": "elsewhere"}):
+        assert requeue_dead(study_with_running_trial(worker), grace=60) == 0
+    assert requeue_dead(study_with_running_trial(None), grace=60) == 0
+
+
+def test_trials_of_dead_workers_are_queued_again_but_not_for_ever() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = this_worker() | {"pid": process.pid}
+    study = study_with_running_trial(dead)
+    for attempt in range(3):
+        assert requeue_dead(study, grace=60) == 1
+        waiting = study.get_trials(states=(TrialState.WAITING,))
+        assert [t.user_attrs for t in waiting] == [{CANDIDATE: {"label": "x"}}], attempt
+        study.ask().set_user_attr(WORKER, dead)
+    assert requeue_dead(study, grace=60) == 1
+    assert study.get_trials(states=(TrialState.WAITING,)) == []
+
+
+def test_a_process_number_that_was_used_before_is_not_that_worker() -> None:
+    assert requeue_dead(study_with_running_trial(this_worker() | {"token": "another"}), grace=60) == 1
+    assert requeue_dead(study_with_running_trial(None), grace=-1) == 1

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+
+from deepcadence.probe import Workload, count_macs
+from deepcadence.search import SearchError, StudyResult, TrialRecord, run_study
+from deepcadence.search.storage import open_storage
+from tests import tiny
+
+SMALL: dict[str, Any] = {"max_uniform": 2, "max_published": 1, "fewer_steps": (3,), "cuts": (0, 1)}
+
+
+def origins(result: StudyResult) -> dict[str, int]:
+    names = [trial.origin for trial in result.trials]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def test_a_study_holds_the_baselines_and_the_search(result: StudyResult, workload: Workload) -> None:
+    assert origins(result) == {"fewer_steps": 2, "nonuniform": 8, "published": 1, "uniform": 4}
+    assert (result.num_calls, result.steps, result.seeds, result.metric) == (6, 6, (0, 1, 2), "psnr")
+    macs = count_macs(workload.pipeline.unet)
+    assert result.full_macs == macs.full
+    for trial in result.trials:
+        assert len(trial.psnr_samples) == len(trial.ssim_samples) == 3
+        assert trial.psnr == pytest.approx(sum(trial.psnr_samples) / 3, abs=1e-4)
+        assert trial.speedup == pytest.approx(macs.full / trial.mean_macs)
+        if trial.calls is not None:
+            assert trial.mean_macs == pytest.approx(macs.mean(trial.schedule()))
+
+
+def test_the_front_is_not_dominated_and_holds_schedules_only(result: StudyResult) -> None:
+    front = result.front()
+    assert front
+    for point in front:
+        assert point.calls is not None
+        for other in result.trials:
+            if other.calls is not None:
+                assert not (other.psnr > point.psnr and other.mean_macs <= point.mean_macs)
+    assert [p.mean_macs for p in front] == sorted(p.mean_macs for p in front)
+    assert {p.origin for p in result.front(origins=("fewer_steps",))} == {"fewer_steps"}
+
+
+def test_equal_call_lists_are_run_once(result: StudyResult) -> None:
+    first: dict[tuple[object, ...], TrialRecord] = {}
+    for trial in result.trials:
+        key = (trial.calls, trial.steps)
+        if key in first:
+            assert trial.reused_from == first[key].number
+            assert (trial.psnr, trial.mean_macs) == (first[key].psnr, first[key].mean_macs)
+        else:
+            assert trial.reused_from is None
+            first[key] = trial
+    assert result.evaluations == len(first) < len(result.trials)
+    assert result.search_cost == pytest.approx(1 + sum(1 / t.speedup for t in first.values()))
+
+
+def test_a_second_run_reuses_and_more_trials_continue(workload: Workload, storage: Path) -> None:
+    first = run_study(workload, storage=storage, trials=2, **SMALL)
+    told: list[TrialRecord] = []
+    phases: list[tuple[str, int, int]] = []
+    again = run_study(
+        workload, storage=storage, trials=2, on_trial=told.append, progress=lambda *e: phases.append(e), **SMALL
+    )
+    assert again == first
+    assert told == []
+    assert phases == [("baselines", 4, 4), ("search", 2, 2)]
+    more = run_study(workload, storage=storage, trials=5, on_trial=told.append, **SMALL)
+    assert more.trials[: len(first.trials)] == first.trials
+    assert [trial.origin for trial in told] == ["nonuniform"] * 3
+    assert origins(more)["nonuniform"] == 5
+    assert StudyResult.from_storage(f"sqlite:///{storage}") == more
+
+
+def test_resumed_studies_propose_what_whole_ones_do(workload: Workload, storage: Path) -> None:
+    whole = run_study(workload, trials=4, seed=7, **SMALL)
+    run_study(workload, storage=storage, trials=1, seed=7, **SMALL)
+    parts = run_study(workload, storage=storage, trials=4, seed=7, **SMALL)
+    assert [t.label for t in parts.trials] == [t.label for t in whole.trials]
+    other = run_study(workload, trials=4, seed=8, **SMALL)
+    assert [t.label for t in other.trials] != [t.label for t in whole.trials]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (0, 1)}, r"other seeds: seeds is \[0, 1\], expected \[0, 1, 2\]"),
+        ({"steps": 5}, "another number of steps: steps is 5, expected 6"),
+        ({"call_kwargs": {"eta": 0.5}}, "other weights, another dtype, other prompts or other call arguments"),
+    ],
+)
+def test_a_study_refuses_another_workload(
+    workload: Workload, storage: Path, changes: dict[str, Any], message: str
+) -> None:
+    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=())
+    with pytest.raises(SearchError, match=message):
+        run_study(workload.replace(**changes), storage=storage, trials=0)
+
+
+def test_a_study_refuses_other_weights_models_samplers_metrics_and_spaces(workload: Workload, storage: Path) -> None:
+    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=())
+
+    def refused(pipeline: Any, message: str, **arguments: Any) -> None:
+        with pytest.raises(SearchError, match=message):
+            run_study(workload.replace(pipeline=pipeline), storage=storage, trials=0, **arguments)
+
+    refused(tiny.ddim_pipeline(seed=5), "other weights")
+    refused(tiny.ddim_pipeline(block_out_channels=(16, 48)), "another model")
+    changed = tiny.ddim_pipeline()
+    changed.scheduler = type(changed.scheduler).from_config(changed.scheduler.config, clip_sample=False)
+    refused(changed, "another sampler")
+    refused(workload.pipeline, "another metric", metric="ssim")
+    refused(workload.pipeline, "another search space", intervals=(2, 4))
+
+
+def test_a_study_of_someone_else_is_refused(workload: Workload, storage: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{storage}", study_name="theirs")
+    study.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(SearchError, match="not made by deepcadence"):
+        run_study(workload, storage=storage, study_name="theirs")
+    with pytest.raises(SearchError, match="not made by deepcadence"):
+        StudyResult.from_storage(storage, "theirs")
+    with pytest.raises(SearchError, match=r"holds no study 'mine'; it holds: 'theirs'"):
+        StudyResult.from_storage(storage, "mine")
+    with pytest.raises(SearchError, match="no such file"):
+        StudyResult.from_storage(storage.with_name("none.db"), "mine")
+
+
+class Flaky(Workload):
+    """Gives images that are not finite in the runs listed, counted from 1 over the class; run 1 is the reference."""
+
+    broken: tuple[int, ...] = ()
+    runs = 0
+
+    def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+        Flaky.runs += 1
+        images = super().run(seeds, steps=steps)
+        return images * float("nan") if Flaky.runs in Flaky.broken else images
+
+
+def flaky(workload: Workload, broken: tuple[int, ...]) -> Flaky:
+    Flaky.broken, Flaky.runs = broken, 0
+    return Flaky(workload.pipeline, steps=6, seeds=(0, 1), batch_size=2)
+
+
+def test_trials_that_are_not_finite_fail_and_are_never_best(workload: Workload, storage: Path) -> None:
+    result = run_study(flaky(workload, (3, 6)), storage=storage, trials=2, **SMALL)
+    assert [(trial.number, "not finite" in trial.error) for trial in result.failed] == [(1, True), (4, True)]
+    assert [trial.number for trial in result.trials] == [0, 2, 3, 5]
+    assert all(trial.number not in (1, 4) for trial in result.front())
+    assert run_study(flaky(workload, ()), storage=storage, trials=2, **SMALL) == result  # not tried again
+
+
+def test_a_reference_that_is_not_finite_stops_the_study(workload: Workload) -> None:
+    with pytest.raises(SearchError, match="not finite"):
+        run_study(flaky(workload, (1,)), trials=2, **SMALL)
+
+
+class Interrupted(Workload):
+    """Ctrl-C in the fourth run."""
+
+    runs = 0
+
+    def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+        Interrupted.runs += 1
+        if Interrupted.runs == 4:
+            raise KeyboardInterrupt
+        return super().run(seeds, steps=steps)
+
+
+def test_ctrl_c_leaves_a_study_that_goes_on(workload: Workload, storage: Path) -> None:
+    Interrupted.runs = 0
+    stopped = Interrupted(workload.pipeline, steps=6, seeds=(0, 1), batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(stopped, storage=storage, trials=1, **SMALL)
+    partial = StudyResult.from_storage(storage)
+    assert len(partial.trials) == 2
+    assert partial.failed == ()
+    done = run_study(stopped, storage=storage, trials=1, **SMALL)
+    assert done.trials[:2] == partial.trials
+    assert origins(done) == {"fewer_steps": 1, "nonuniform": 1, "published": 1, "uniform": 2}
+    assert done.failed == ()
+
+
+def test_optuna_is_left_as_it_was(workload: Workload, capfd: pytest.CaptureFixture[str]) -> None:
+    before = optuna.logging.get_verbosity()
+    run_study(workload, trials=1, max_uniform=1, max_published=0, fewer_steps=())
+    assert optuna.logging.get_verbosity() == before
+    captured = capfd.readouterr()
+    assert "Trial" not in captured.err + captured.out
+
+
+def test_ssim_may_be_the_objective(workload: Workload) -> None:
+    result = run_study(workload, trials=2, metric="ssim", **SMALL)
+    assert result.metric == "ssim"
+    values = [trial.ssim for trial in result.front()]
+    assert values == sorted(values)
+
+
+def test_cuts_are_checked_and_useless_ones_left_out(workload: Workload, result: StudyResult) -> None:
+    with pytest.raises(SearchError, match=r"no cut 9; its cuts are 0, 1, 2, 3, 4, 5"):
+        run_study(workload, trials=0, cuts=(0, 9))
+    macs = count_macs(workload.pipeline.unet)
+    assert result.cuts == tuple(cut for cut in macs.partial if macs.partial[cut] <= 0.95 * macs.full)
+
+
+def test_storages_that_cannot_be_opened(workload: Workload, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=r"folder .* does not exist"):
+        open_storage(tmp_path / "no" / "study.db")
+    with pytest.raises(SearchError, match="no database URL"):
+        open_storage("://")
+    with pytest.raises(SearchError, match="cannot open the storage") as caught:
+        open_storage("postgresql+psycopg://me:secret@127.0.0.1:1/none")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(SearchError, match=r"psycopg\[binary\]"):
+        open_storage("postgresql+pg8000://me@127.0.0.1:1/none")
+    with pytest.raises(SearchError, match="trials is -1"):
+        run_study(workload, trials=-1)

@@ -1,0 +1,36 @@
+"""A worker of a study as its own process: python -m tests.search.worker STORAGE TRIALS SECONDS_PER_BATCH."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+
+from deepcadence.probe import Workload
+from deepcadence.search import run_study
+from tests import tiny
+
+SMALL: dict[str, Any] = {"max_uniform": 2, "max_published": 1, "fewer_steps": (3,), "cuts": (0, 1), "heartbeat": 2}
+
+
+class Slow(Workload):
+    """Runs that take a while, so that there is time to be killed in."""
+
+    seconds = 0.0
+
+    def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+        time.sleep(Slow.seconds)
+        return super().run(seeds, steps=steps)
+
+
+def workload() -> Workload:
+    """The same in every process."""
+    return Slow(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    Slow.seconds = float(sys.argv[3])
+    run_study(workload(), storage=sys.argv[1], trials=int(sys.argv[2]), **SMALL)
