@@ -80,8 +80,8 @@ def test_a_device_that_is_not_there(invoke: Invoke, ddim_folder: Path) -> None:
 
 
 def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path) -> None:
-    search = ("search", ddim_folder, "--profile", profile, "--target-speedup", 1.2, "--device", "cpu")
-    search += ("--trials", 2, "--seeds", 2, "--held-out", 3, "--front", "front", "-o", "schedule.json")
+    few = ("--trials", 2, "--seeds", 2, "--held-out", 3, "--front", "front", "-o", "schedule.json")
+    search = ("search", ddim_folder, "--profile", profile, "--target-speedup", 1.2, "--device", "cpu", *few)
     result = invoke(*search)
     assert result.exit_code == 0, result.stderr
     schedule = Schedule.load(tmp_path / "schedule.json")

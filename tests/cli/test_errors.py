@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +73,15 @@ def test_markup_in_an_error_is_text(invoke: Invoke) -> None:
     assert result.stderr == "error: No such file or directory: [red]none.json\n"
 
 
+def test_a_missing_extra_is_one_sentence() -> None:
+    code = "import sys; sys.modules['typer'] = None; from deepcadence.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the deepcadence command needs the package typer; type: pip install 'deepcadence[all]'\n"
+    )
+
+
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert stderr().no_color
@@ -87,3 +99,20 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "new" / "folder").is_dir()
     (tmp_path / "empty").touch()
     check_output(tmp_path / "empty", Kind.report)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_in_the_middle_of_the_work(ddim_folder: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "deepcadence.cli", "probe", str(ddim_folder), "--steps", "900", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines, signaled = [], False
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("probe: ") and not signaled:
+            process.send_signal(signal.SIGINT)
+            signaled = True
+    assert process.wait() == 130
+    assert lines[-1] == "stopped. No profile was written; the same command starts over.\n"
+    assert not (tmp_path / "profile.safetensors").exists()

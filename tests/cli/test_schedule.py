@@ -81,7 +81,8 @@ def test_show(invoke: Invoke) -> None:
 
 def test_show_tells_cost_and_quality(invoke: Invoke, tmp_path: Path) -> None:
     text = (
-        '{"format": "deepcadence/schedule", "version": 1, "calls": ["full", 0], "model": {"class": "UNet2DModel", "cuts": {"0": "up"}},'
+        '{"format": "deepcadence/schedule", "version": 1, "calls": ["full", 0],'
+        '"model": {"class": "UNet2DModel", "cuts": {"0": "up"}},'
         '"cost": {"counter": "exact", "full_macs": 4000000000, "partial_macs": {"0": 2000000000},'
         '"mean_macs": 3000000000, "speedup": 1.3333},'
         '"quality": [{"metric": "psnr", "unit": "dB", "value": 31.25, "ci95": [30, 32], "samples": 64,'

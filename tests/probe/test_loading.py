@@ -83,9 +83,9 @@ def test_a_hub_model_with_its_own_code_is_refused_before_it_is_fetched(monkeypat
 
 
 def test_a_single_model_is_not_a_pipeline(folder: Path) -> None:
-    with pytest.raises(LoadError, match="found no model_index.json.*the folder of a single model"):
+    with pytest.raises(LoadError, match=r"found no model_index\.json.*the folder of a single model"):
         load_pipeline(folder / "unet")
-    with pytest.raises(LoadError, match="found no model_index.json"):
+    with pytest.raises(LoadError, match=r"found no model_index\.json"):
         load_pipeline(folder.parent)
 
 
@@ -101,7 +101,7 @@ def test_a_single_model_is_not_a_pipeline(folder: Path) -> None:
 )
 def test_code_of_others_is_refused(folder: Path, entries: dict[str, Any]) -> None:
     edit_index(folder, **entries)
-    with pytest.raises(LoadError, match="model_index.json"):
+    with pytest.raises(LoadError, match=r"model_index\.json"):
         load_pipeline(folder)
 
 
@@ -129,13 +129,13 @@ def test_broken_files_are_named(folder: Path) -> None:
     with pytest.raises(LoadError, match="the pipeline cannot be loaded"):
         load_pipeline(folder)
     (folder / "model_index.json").write_text("{")
-    with pytest.raises(LoadError, match=r"model_index.json: found no valid JSON"):
+    with pytest.raises(LoadError, match=r"model_index\.json: found no valid JSON"):
         load_pipeline(folder)
 
 
 @pytest.mark.parametrize("dtype", ["float99", "int8", torch.int32, "nn"])
 def test_no_such_type(folder: Path, dtype: Any) -> None:
-    with pytest.raises(LoadError, match="dtype: found .* expected 'float32', 'float16' or 'bfloat16'"):
+    with pytest.raises(LoadError, match=r"dtype: found .* expected 'float32', 'float16' or 'bfloat16'"):
         load_pipeline(folder, dtype=dtype)
 
 

@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 def test_the_same_after_a_trip(path: Path) -> None:
     original, loaded = make(), Profile.load(path)
     assert loaded.meta.model_copy(update={"created": original.meta.created}) == original.meta
-    assert loaded.meta.timesteps == (801, 401, 1)
+    assert list(loaded.meta.timesteps) == [801, 401, 1]
     assert loaded.meta.macs.partial == {0: 10, 2: 30}
     for name in MATRICES:
         torch.testing.assert_close(getattr(loaded, name), getattr(original, name), rtol=0, atol=0, equal_nan=True)
@@ -237,10 +237,11 @@ def test_damage_anywhere_gives_a_profile_or_its_error(path: Path, data: st.DataO
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     damaged = path.with_name("damaged.safetensors")
-    damaged.write_bytes(
-        bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
-    )
+    kept = data.draw(st.integers(0, len(content))) if data.draw(st.booleans()) else len(content)
+    damaged.write_bytes(bytes(content[:kept]))
+    message = None
     try:
         Profile.load(damaged)
     except ProfileError as error:
-        assert str(damaged) in str(error)
+        message = str(error)
+    assert message is None or str(damaged) in message

@@ -37,7 +37,7 @@ def test_features_are_what_enters_the_layers_at_the_cuts(name: str) -> None:
     with record(work.pipeline) as recording:
         images = work.run()
     assert torch.equal(images, work.run())
-    names = {cut: layer for cut, layer in enumerate(_layers(work.pipeline))}
+    names = dict(enumerate(_layers(work.pipeline)))
     assert set(recording.features) == set(names)
     for cut, layer in names.items():
         kept: list[torch.Tensor] = []
@@ -61,7 +61,7 @@ def test_nothing_stays_behind_not_even_after_an_exception() -> None:
     before = {name: dict(module.__dict__) for name, module in unet.named_modules()}
     with record(work.pipeline):
         work.run()
-    handle = unet.up_blocks[1].register_forward_hook(lambda *_: 1 / 0)
+    handle = unet.mid_block.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError), record(work.pipeline):
         work.run()
     handle.remove()
@@ -153,19 +153,17 @@ def test_arguments_are_repeated_along_the_batch_only() -> None:
 
 def test_a_batch_that_changes_is_refused_by_name() -> None:
     model = tiny.unet2d()
-    with pytest.raises(ProfileError, match=r"cut 0, call 1: found a feature of shape \[1, .* as in call 0"):
-        with record(model) as recording, torch.no_grad():
-            model(torch.zeros(2, 3, 16, 16), 1)
+    with record(model) as recording, torch.no_grad():
+        model(torch.zeros(2, 3, 16, 16), 1)
+        with pytest.raises(ProfileError, match=r"cut 0, call 1: found a feature of shape \[1, .* as in call 0"):
             model(torch.zeros(1, 3, 16, 16), 1)
     assert recording.num_calls == 1
     assert "forward" not in vars(model)
 
 
 def test_unknown_cuts_are_refused() -> None:
-    with (
-        pytest.raises(ProfileError, match=re.escape("cuts: found [7], expected some of 0 to 5")),
-        record(tiny.unet2d(), [7]),
-    ):
+    message = re.escape("cuts: found [7], expected some of 0 to 5")
+    with pytest.raises(ProfileError, match=message), record(tiny.unet2d(), [7]):
         pass
 
 
@@ -178,9 +176,21 @@ def test_a_schedule_that_is_attached_is_noticed() -> None:
         work.num_calls()
 
 
+def test_a_compiled_denoiser_is_recorded_and_stays_compiled() -> None:
+    work = workload("ddim")
+    images = work.run()
+    compiled = torch.compile(work.pipeline.unet, backend="eager")
+    work.pipeline.unet = compiled
+    assert work.num_calls() == 5
+    with record(work.pipeline, [0]) as recording:
+        torch.testing.assert_close(work.run(), images)
+    assert recording.num_calls == 5
+    assert work.pipeline.unet is compiled
+    torch.testing.assert_close(work.run(), images)
+    assert recording.num_calls == 5
+
+
 def test_freeu_is_recorded_as_it_runs() -> None:
-    work = workload("sd")
-    work.pipeline.unet.up_blocks[0].upsamplers = None
     work = workload("sd")
     plain = work.run()
     work.pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)

@@ -120,8 +120,10 @@ def schedule() -> Schedule:
     return Schedule(calls=calls, model=model(), sampler=sampler(), cost=cost, created=CREATED)
 
 
-def held_out(*, fewer: float = -3.0, label: str = "nonuniform 1:2 c=14 p=1.3 cut 1") -> HeldOut:
-    """`fewer`: by how many dB fewer steps are better than the chosen schedule."""
+def held_out(
+    *, fewer: float = -3.0, uniform_by: float = -1.0, label: str = "nonuniform 1:2 c=14 p=1.3 cut 1"
+) -> HeldOut:
+    """`fewer` and `uniform_by`: by how many dB these rivals are better than the chosen schedule."""
     generator = torch.Generator().manual_seed(0)
     base = 31.0 + 2 * torch.randn(SAMPLES, generator=generator)
 
@@ -150,7 +152,7 @@ def held_out(*, fewer: float = -3.0, label: str = "nonuniform 1:2 c=14 p=1.3 cut
     return HeldOut(
         schedule=schedule(),
         chosen=row(label, "nonuniform", 0, schedule().calls),
-        uniform=row("uniform 1:3 cut 0", "uniform", -1.0, uniform(CALLS, 3, 0).calls),
+        uniform=row("uniform 1:3 cut 0", "uniform", uniform_by, uniform(CALLS, 3, 0).calls),
         fewer_steps=row("10 steps", "fewer_steps", fewer, None, 10),
         seeds=tuple(range(100, 100 + SAMPLES)),
         num_calls=CALLS,

@@ -149,6 +149,12 @@ def test_the_outcome_follows_the_paired_interval(fewer: float, outcome: str) -> 
     assert info.samples == records.SAMPLES
 
 
+def test_a_better_uniform_schedule_is_a_loss_too() -> None:
+    info = comparison_info(records.held_out(uniform_by=2.0))
+    assert info.outcome == "loses"
+    assert "use that" in info.verdict
+
+
 def test_without_rivals_there_is_nothing_to_lose_to() -> None:
     alone = records.held_out().model_copy(update={"uniform": None, "fewer_steps": None})
     info = comparison_info(alone)

@@ -48,7 +48,7 @@ def arguments(
     if "num_inference_steps" in taken:
         chosen["num_inference_steps"] = steps
     if "output_type" in taken:
-        chosen["output_type"] = "np"
+        chosen["output_type"] = _output_type(pipeline)
     if "prompt" in taken and "prompt_embeds" not in call_kwargs:
         if not prompts:
             raise WorkloadError(f"{name} takes prompts and the workload has none; give prompts=[...]")
@@ -70,6 +70,12 @@ def _check(name: str, taken: Mapping[str, Any], call_kwargs: Mapping[str, Any]) 
     unknown = [key for key in call_kwargs if key not in taken and not open_ended]
     if unknown:
         raise WorkloadError(f"call_kwargs: found {', '.join(unknown)}, which {name} does not take")
+
+
+def _output_type(pipeline: Any) -> str:
+    """Arrays, but tensors from pipelines that cannot make arrays of bfloat16."""
+    plain = not hasattr(pipeline, "image_processor")
+    return "pt" if plain and getattr(pipeline, "dtype", None) == torch.bfloat16 else "np"
 
 
 def _expanded(key: str, value: Any, seeds: Sequence[int]) -> Any:

@@ -17,7 +17,7 @@ class Moments:
 
     def add(self, samples: torch.Tensor) -> None:
         """Take in samples, the first dimension of `samples`."""
-        values = samples.double().cpu()
+        values = samples.cpu().double()
         for value in values:
             self.count += 1
             delta = value - self._mean

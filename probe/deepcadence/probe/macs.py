@@ -102,6 +102,15 @@ def count_macs(
     )
 
 
+def feature_shapes(model: nn.Module, size: tuple[int, int], cuts: Iterable[int]) -> list[tuple[int, ...]]:
+    """The shape of each cut's feature for one sample of `size`, without the batch; one run on the meta device."""
+    twin = _twin(model)
+    family = family_of(twin)
+    with torch.no_grad():
+        features = family.views(twin, cuts).full(**family.example_inputs(twin, size=size, device="meta"))[1]
+    return [tuple(features[cut].shape[1:]) for cut in cuts]
+
+
 def _twin(model: Any) -> nn.Module:
     if isinstance(model, str | Path):
         from deepcadence.probe.config import load_denoiser_config

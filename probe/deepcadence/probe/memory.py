@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe._trace import Trace
 from deepcadence.probe.errors import ProfileError
-from deepcadence.probe.macs import Macs, count_macs
+from deepcadence.probe.macs import feature_shapes
 from deepcadence.probe.output_error import MAX_ROWS
 from deepcadence.probe.projection import ProjectionInfo, projection_info, table_bytes
 from deepcadence.probe.similarity import WORK_BYTES
 from deepcadence.probe.workload import Workload
 from deepcadence.schedules import denoiser
+from deepcadence.schedules.families import family_of
 
 __all__ = ["DEFAULT_MEMORY_LIMIT", "MemoryPlan", "estimate_memory"]
 
@@ -51,7 +53,9 @@ class MemoryPlan:
                 f"{self.projection.dimensions} dimensions (distances within {self.projection.relative_error:.1%} with "
                 f"{self.projection.confidence:.0%} confidence, no L1 distances)"
             )
-        return f"{_amount(self.bytes)} of {_amount(self.limit)} for {self.batch_size} samples at a time; {way}"
+        samples = f"{self.batch_size} sample{'s' if self.batch_size > 1 else ''} at a time"
+        errors = f"output errors of features up to {self.max_distance} calls old" if self.max_distance else ""
+        return f"{_amount(self.bytes)} of {_amount(self.limit)}, {samples}; {way}; {errors or 'no output errors'}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class _Need:
 
     def held(self, batch: int) -> int:
         return self.calls * self.rows * batch * self.itemsize * sum(self.sizes)
+
+    def matrices(self, batch: int) -> int:
+        return 6 * 8 * self.rows * batch * self.calls**2
 
     def window(self, batch: int, distance: int) -> int:
         return min(distance, self.calls) * self.rows * batch * self.itemsize * sum(self.sizes)
@@ -100,55 +107,67 @@ def estimate_memory(
     Raises:
         ProfileError: even a projection does not fit in `memory_limit` bytes.
     """
+    model = denoiser(workload.pipeline)
+    chosen = chosen_cuts(family_of(model).cuts(model), cuts)
     trace = workload.trace()
-    macs = count_macs(denoiser(workload.pipeline), size=_size(trace), cuts=cuts)
-    return plan_memory(workload, trace, macs, memory_limit, max_distance, projection_seed)
+    shapes = feature_shapes(model, latent_size(trace), chosen)
+    return plan_memory(workload, trace, shapes, memory_limit, max_distance, projection_seed)
 
 
 def plan_memory(
-    workload: Workload, trace: Trace, macs: Macs, limit: int, max_distance: int | None, seed: int
+    workload: Workload,
+    trace: Trace,
+    shapes: Sequence[tuple[int, ...]],
+    limit: int,
+    max_distance: int | None,
+    seed: int,
 ) -> MemoryPlan:
-    """`estimate_memory` with what it found out about the workload."""
-    sizes = tuple(math.prod(shape) for shape in macs.feature_shapes.values())
+    """`estimate_memory` with what it found out about the workload: `shapes` are those of the features of a sample."""
+    sizes = tuple(math.prod(shape) for shape in shapes)
     need = _Need(trace.num_calls, trace.rows, trace.dtype.itemsize, sizes, min(WORK_BYTES, limit // 8))
     wanted = trace.num_calls - 1 if max_distance is None else min(max_distance, trace.num_calls - 1)
     most = max(1, min(workload.batch_size, len(workload.seeds)))
     for batch in range(most, 0, -1):
-        total = need.held(batch) + need.repeated(batch, wanted) + need.work
+        total = need.held(batch) + need.repeated(batch, wanted) + need.matrices(batch) + need.work
         if total <= limit:
             return MemoryPlan(total, need.held(batch), limit, batch, None, wanted, need.work)
     return _projecting(need, limit, most, wanted, seed)
 
 
 def _projecting(need: _Need, limit: int, most: int, wanted: int, seed: int) -> MemoryPlan:
-    """The largest batch that leaves a good projection, else one sample and whatever fits."""
+    """The largest batch, or else the best projection of one sample, that fits; output errors give way last."""
     options = [(batch, _GOOD_DIMENSIONS) for batch in range(most, 0, -1)]
     options += [(1, 2**power) for power in range(11, 7, -1)]
-    for batch, dimensions in options:
-        if need.projected(batch, dimensions) + need.work <= limit:
-            break
-    else:
-        least = need.projected(1, _FEWEST_DIMENSIONS) + need.work
+    distances = sorted({wanted, *range(min(wanted, 2))}, reverse=True)
+    fitting = (
+        (batch, dimensions, distance)
+        for distance in distances
+        for batch, dimensions in options
+        if _total(need, batch, dimensions, distance) <= limit
+    )
+    found = next(fitting, None)
+    if found is None:
+        least = _total(need, 1, _FEWEST_DIMENSIONS, 0)
         raise ProfileError(
             f"memory_limit: found {_amount(limit)}, expected at least {_amount(least)}, which a projection of one "
             "sample takes; allow more, or probe fewer cuts"
         )
-    distance = wanted
-    while distance and _total(need, batch, dimensions, distance) > limit:
-        distance -= 1
+    batch, dimensions, distance = found
+    while distance < wanted and _total(need, batch, dimensions, distance + 1) <= limit:
+        distance += 1
     while dimensions < _MOST_DIMENSIONS and _total(need, batch, 2 * dimensions, distance) <= limit:
         dimensions *= 2
     total = _total(need, batch, dimensions, distance)
-    info = projection_info(dimensions, seed)
-    return MemoryPlan(total, need.held(batch), limit, batch, info, distance, need.work)
+    return MemoryPlan(total, need.held(batch), limit, batch, projection_info(dimensions, seed), distance, need.work)
 
 
 def _total(need: _Need, batch: int, dimensions: int, distance: int) -> int:
     window = need.window(batch, distance) + need.repeated(batch, distance)
-    return need.projected(batch, dimensions) + window + need.work
+    return need.projected(batch, dimensions) + window + need.matrices(batch) + need.work
 
 
-def _size(trace: Trace) -> tuple[int, int]:
+def latent_size(trace: Trace) -> tuple[int, int]:
+    """(height, width) of the denoiser's input."""
     return trace.sample_shape[-2], trace.sample_shape[-1]
 
 

@@ -77,7 +77,7 @@ class OutputErrors:
                     f"cut {cut}, call {call}: found an output that is not finite or is zero everywhere, so a relative "
                     "error means nothing"
                 )
-            result[cut][:, first : first + len(errors), call] = errors.double().cpu().T
+            result[cut][:, first : first + len(errors), call] = errors.cpu().double().T
         return result
 
     def _try(

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe._moments import Moments
 from deepcadence.probe._trace import Trace, without_decoding
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.info import ProfileInfo
 from deepcadence.probe.macs import Macs, count_macs
-from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memory
+from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, latent_size, plan_memory
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import compare
@@ -79,13 +80,12 @@ class _Probe:
         self.workload = workload
         self.model = denoiser(workload.pipeline)
         self.layers = family_of(self.model).cuts(self.model)
-        self.cuts = tuple(sorted(self.layers if cuts is None else set(cuts)))
-        if not self.cuts or any(cut not in self.layers for cut in self.cuts):
-            raise ProfileError(f"cuts: found {list(self.cuts)}, expected some of 0 to {max(self.layers)}")
+        self.cuts = chosen_cuts(self.layers, cuts)
+        _check_counts(max_distance=max_distance, error_samples=error_samples, projection_seed=seed)
         self.trace: Trace = workload.trace()
-        size = self.trace.sample_shape[-2], self.trace.sample_shape[-1]
-        self.macs: Macs = count_macs(self.model, size=size, cuts=self.cuts)
-        self.plan: MemoryPlan = plan_memory(workload, self.trace, self.macs, memory_limit, max_distance, seed)
+        self.macs: Macs = count_macs(self.model, size=latent_size(self.trace))
+        shapes = [self.macs.feature_shapes[cut] for cut in self.cuts]
+        self.plan: MemoryPlan = plan_memory(workload, self.trace, shapes, memory_limit, max_distance, seed)
         number = len(workload.seeds) if error_samples is None else error_samples
         self.error_seeds = workload.seeds[:number] if self.plan.max_distance else ()
         self.progress = progress
@@ -179,6 +179,12 @@ class _Probe:
         self.done += calls
         if self.progress is not None:
             self.progress("probe", self.done, self.total)
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and value < 0:
+            raise ProfileError(f"{name}: found {value}, expected a whole number of at least 0")
 
 
 def _check_lengths(cut: int, norms: torch.Tensor) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from deepcadence.probe._called import answering, argument_names, timestep_numbers
+from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import OutputErrors
 from deepcadence.probe.projection import Projection, ProjectionInfo
@@ -41,10 +42,7 @@ class Recording:
     ) -> None:
         model = denoiser(pipeline)
         family = family_of(model)
-        known = family.cuts(model)
-        self.cuts = tuple(sorted(known if cuts is None else set(cuts)))
-        if not self.cuts or any(cut not in known for cut in self.cuts):
-            raise ProfileError(f"cuts: found {list(self.cuts)}, expected some of 0 to {max(known)}")
+        self.cuts = chosen_cuts(family.cuts(model), cuts)
         self._views = family.views(model, self.cuts)
         self._names = argument_names(model)
         self._projection = projection

@@ -7,7 +7,9 @@ import typer
 from deepcadence.cli import demo, generate, macs, probe, report, schedule, search
 from deepcadence.cli.command import Command
 
-EXIT_CODES = "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 stopped with Ctrl-C."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 stopped with Ctrl-C."
+)
 
 app = typer.Typer(
     name="deepcadence",
@@ -38,8 +40,3 @@ for command in (demo.demo, probe.probe, search.search, generate.generate, report
     app.command(cls=Command)(command)
 app.add_typer(schedule.app, name="schedule")
 app.command(cls=Command)(macs.macs)
-
-
-def main() -> None:
-    """The `deepcadence` command, as the shell runs it."""
-    app(prog_name="deepcadence")

@@ -70,5 +70,5 @@ def _plain_warnings() -> Iterator[None]:
             stderr().print(f"[bold yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
 
     with warnings.catch_warnings():
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for what the demo writes.")] = Path("deepcadence-demo"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do it all again; what an earlier demo wrote is removed.")] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for what the demo writes.")] = Path(
+        "deepcadence-demo"
+    ),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do it all again; what an earlier demo wrote is removed.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """See it work: profile the bundled model, search its schedule, run it, compare, report. A few minutes on two cores.

@@ -16,11 +16,20 @@ from deepcadence.cli.workload import load_workload
 from deepcadence.probe import Profile, ProfileError, Workload, probe
 from deepcadence.reports import image_pairs_info, write_report
 from deepcadence.schedules import cached, denoiser, family_of, model_info
-from deepcadence.search import HeldOut, SearchError, StudyResult, TrialRecord, finalize, held_out_seeds, run_study, select
+from deepcadence.search import (
+    HeldOut,
+    SearchError,
+    StudyResult,
+    TrialRecord,
+    finalize,
+    held_out_seeds,
+    run_study,
+    select,
+)
 
 COMMANDS = (
     "deepcadence probe bundled --steps {budget.steps} --seeds {budget.profile_seeds} -o profile.safetensors",
-    "deepcadence search bundled --profile profile.safetensors --target-speedup {budget.target_speedup:g} -o schedule.json",
+    "deepcadence search bundled --profile profile.safetensors --target-speedup {budget.target_speedup:g}",
     "deepcadence generate bundled --schedule schedule.json --seed 0 -o out/",
 )
 """What to type for the same on one's own model; the report shows it."""

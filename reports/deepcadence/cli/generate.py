@@ -32,7 +32,9 @@ def generate(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Sampling steps.  [default: what the schedule was made for; 50 without one]"),
+        typer.Option(
+            "--steps", min=1, help="Sampling steps.  [default: what the schedule was made for; 50 without one]"
+        ),
     ] = None,
     prompts: Prompts = None,
     batch_size: BatchSize = 8,
@@ -70,7 +72,7 @@ def generate(
 
 
 def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
-    """The workload with as many steps as make the calls of the schedule; checks all that can be checked before a run."""
+    """The workload with as many steps as make the calls of the schedule; checks what can be checked before a run."""
     from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
 
     calls = schedule.num_calls

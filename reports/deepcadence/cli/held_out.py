@@ -21,10 +21,12 @@ def comparison_table(held_out: HeldOut) -> Table:
     from rich import box
     from rich.table import Table
 
-    title = f"{len(held_out.seeds)} held-out samples, against the same run without a schedule"
-    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, show_lines=True)
-    table.add_column("")
-    for name in ("calls\nfull+partial", "MACs\nspeed-up", "time\nspeed-up", "PSNR, dB\n95% interval", "SSIM\n95% interval"):
+    title = f"Against the same run without a schedule, on {len(held_out.seeds)} held-out samples"
+    table = Table(
+        title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
+    table.add_column("", overflow="fold")
+    for name in ("full+\npartial\ncalls", "fewer\nMACs", "less\ntime", "PSNR, dB\n95% interval", "SSIM\n95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("no schedule", f"{held_out.num_calls}+0", "1.00x", "1.00x", "", "")
     names = (("chosen", held_out.chosen), ("uniform 1:N", held_out.uniform), ("fewer steps", held_out.fewer_steps))

@@ -30,7 +30,9 @@ def macs(
     model: Model,
     counter: Annotated[
         Counter,
-        typer.Option("--counter", help="exact: all matrix products, attention too. paper: the rules of DeepCache's tables."),
+        typer.Option(
+            "--counter", help="exact: all matrix products, attention too. paper: the rules of DeepCache's tables."
+        ),
     ] = Counter.exact,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: MACs as integers.")] = False,
     debug: Debug = False,
@@ -74,5 +76,7 @@ def _table(model: str, counted: Macs) -> Table:
     table.add_column("runs again from")
     table.add_row("full", f"{counted.full / 1e9:.4f}", "100 %", "")
     for cut, macs in sorted(counted.partial.items()):
-        table.add_row(f"partial, cut {cut}", f"{macs / 1e9:.4f}", f"{100 * macs / counted.full:.1f} %", counted.layers[cut])
+        table.add_row(
+            f"partial, cut {cut}", f"{macs / 1e9:.4f}", f"{100 * macs / counted.full:.1f} %", counted.layers[cut]
+        )
     return table

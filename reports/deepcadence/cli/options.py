@@ -38,16 +38,18 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="Where to run, e.g. cuda, cuda:1, mps, cpu.  [default: cuda if there is one]"),
 ]
-DType = Annotated[
-    Dtype, typer.Option("--dtype", help="Precision of the model. float16 and bfloat16 are for GPUs.")
-]
+DType = Annotated[Dtype, typer.Option("--dtype", help="Precision of the model. float16 and bfloat16 are for GPUs.")]
 Prompts = Annotated[
     Path | None,
     typer.Option(
-        "--prompts", metavar="FILE", help="Text file, one prompt a line, for a text-to-image model; seed s uses line s mod n."
+        "--prompts",
+        metavar="FILE",
+        help="Text file, one prompt a line, for a text-to-image model; seed s uses line s mod n.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Samples per run: more is faster and takes more memory.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Samples per run: more is faster and takes more memory.")
+]
 Cut = Annotated[
     int,
     typer.Option(
@@ -60,14 +62,19 @@ Cut = Annotated[
 ]
 Cuts = Annotated[
     list[int] | None,
-    typer.Option("--cut", "--branch", min=0, help="Only this cut; repeat for several.  [default: every cut of the model]"),
+    typer.Option(
+        "--cut", "--branch", min=0, help="Only this cut; repeat for several.  [default: every cut of the model]"
+    ),
 ]
 Storage = Annotated[
     str,
     typer.Option(
         "--storage",
         metavar="URL",
-        help="Where the study is kept: sqlite:///study.db, postgresql+psycopg://user@host/db, or an SQLite file's name.",
+        help="Where the study is kept: sqlite:///study.db, postgresql+psycopg://user@host/database, "
+        "or the name of an SQLite file.",
     ),
 ]
-StudyName = Annotated[str, typer.Option("--study-name", help="Name of the study in its storage, which can hold several.")]
+StudyName = Annotated[
+    str, typer.Option("--study-name", help="Name of the study in its storage, which can hold several.")
+]

@@ -18,7 +18,9 @@ def probe(
     model: Model,
     out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the profile.")] = Path("profile.safetensors"),
     steps: Annotated[int, typer.Option("--steps", min=1, help="Sampling steps of a run.")] = 50,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Samples to average over: seeds 0, 1, ...  [samples]")] = 16,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Samples to average over: seeds 0, 1, ...  [samples]")
+    ] = 16,
     prompts: Prompts = None,
     cuts: Cuts = None,
     max_distance: Annotated[
@@ -31,7 +33,8 @@ def probe(
         ),
     ] = 10,
     memory_limit: Annotated[
-        str, typer.Option("--memory-limit", help="Memory for recorded features, e.g. 800MiB. Beyond it they are projected.")
+        str,
+        typer.Option("--memory-limit", help="Memory for recorded features, e.g. 800MiB. Beyond it they are projected."),
     ] = "4GiB",
     batch_size: BatchSize = 8,
     device: Device = None,
@@ -74,6 +77,8 @@ def read_bytes(text: str) -> int:
     """`4GiB`, `800 MiB`, `1.5GB` or a plain number, in bytes."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no amount of memory, such as 4GiB or 800MiB", param_hint="--memory-limit")
+        raise typer.BadParameter(
+            f"{text!r} is no amount of memory, such as 4GiB or 800MiB", param_hint="--memory-limit"
+        )
     number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepcadence.schedules import Schedule
     from deepcadence.search import HeldOut
 
+
 def report(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the page.")] = Path("report.html"),
     profile: Annotated[
@@ -36,7 +37,7 @@ def report(
     The page needs no network and no script. The held-out comparison that `deepcadence search` leaves beside its
     schedule is taken in, if it is of that schedule.
 
-    Example:  deepcadence report --profile profile.safetensors --study sqlite:///study.db --schedule schedule.json -o report.html
+    Example:  deepcadence report --profile profile.safetensors --study sqlite:///study.db --schedule schedule.json
     """
     from deepcadence.cli.outputs import Kind, check_output
 

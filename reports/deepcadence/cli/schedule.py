@@ -44,7 +44,8 @@ def new(
         float | None, typer.Option("--center", help="Non-uniform: the call around which full calls crowd.  [calls]")
     ] = None,
     power: Annotated[
-        float | None, typer.Option("--power", help="Non-uniform: how strongly; 1 is uniform, the paper uses 1.2 to 1.6.")
+        float | None,
+        typer.Option("--power", help="Non-uniform: how strongly they crowd; 1 is uniform."),
     ] = None,
     formula: Annotated[
         Formula,
@@ -124,7 +125,9 @@ def validate(
 def resample(
     file: File,
     out: Output,
-    calls: Annotated[int, typer.Option("--calls", min=1, help="Denoiser calls that the new schedule is for.", show_default=False)],
+    calls: Annotated[
+        int, typer.Option("--calls", min=1, help="Denoiser calls that the new schedule is for.", show_default=False)
+    ],
     debug: Debug = False,
 ) -> None:
     """Convert a schedule to another number of calls.
@@ -173,7 +176,9 @@ def _generate(
             raise typer.BadParameter("give --full-calls or --interval, not both", param_hint="--full-calls")
         return from_full_calls(calls, _numbers(full_calls), cut)
     if interval is None:
-        raise typer.BadParameter("missing: say how often to make a full call, or which ones with --full-calls", param_hint="--interval")
+        raise typer.BadParameter(
+            "missing: say how often to make a full call, or which ones with --full-calls", param_hint="--interval"
+        )
     if (center is None) != (power is None):
         raise typer.BadParameter("a non-uniform schedule needs both --center and --power", param_hint="--center")
     if center is None or power is None:

@@ -21,9 +21,13 @@ def search(
     model: Model,
     profile: Annotated[
         Path,
-        typer.Option("--profile", help="From `deepcadence probe`: says steps, prompts, cuts and costs.", show_default=False),
+        typer.Option(
+            "--profile", help="From `deepcadence probe`: says steps, prompts, cuts and costs.", show_default=False
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).")] = Path("schedule.json"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).")] = Path(
+        "schedule.json"
+    ),
     target_speedup: Annotated[
         float | None,
         typer.Option("--target-speedup", min=1.0, help="The best schedule with at least this many times fewer MACs."),
@@ -48,7 +52,8 @@ def search(
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: Annotated[
-        Dtype | None, typer.Option("--dtype", help="Precision of the model.  [default: that of the profile]", show_default=False)
+        Dtype | None,
+        typer.Option("--dtype", help="Precision of the model.  [default: that of the profile]", show_default=False),
     ] = None,
     debug: Debug = False,
 ) -> None:

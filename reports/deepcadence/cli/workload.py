@@ -34,7 +34,7 @@ def load_workload(
 
 
 def default_device() -> str:
-    """cuda where there is one, else cpu."""
+    """Cuda where there is one, else cpu."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

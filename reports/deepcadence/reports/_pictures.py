@@ -61,7 +61,7 @@ def pictures(info: ImagePairsInfo) -> Pictures:
     note = (
         f"{len(info.pairs)} of {info.samples} samples, worst first: the worst, the median and the best by PSNR. "
         f"The same seed gives the full and the cached image; the third picture is their absolute difference, "
-        f"{info.amplification}{TIMES} amplified."
+        f"{f'amplified {info.amplification}{TIMES}' if info.amplification > 1 else 'not amplified'}."
     )
     if info.pairs and side < original:
         note += f" Shown at {side} of {original} pixels; measured at full size."

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ComparisonInfo", "Outcome", "comparison_info", "plot_comparison"]
 
 Outcome = Literal["wins", "loses", "undecided"]
-"""How the chosen schedule does against fewer steps."""
+"""How the chosen schedule does against its rivals."""
 
 _LOOKS: Final = {
     "nonuniform": (SEARCH, "o"),
@@ -55,20 +55,20 @@ class ComparisonInfo:
 
 
 def comparison_info(held_out: HeldOut) -> ComparisonInfo:
-    """The rows of `held_out`, and what they say about caching against fewer steps.
+    """The rows of `held_out`, and how the chosen schedule does against the others.
 
-    Decided only where the 95% interval of the paired difference in PSNR leaves zero out. None where fewer steps were
-    not run.
+    Decided only where the 95% interval of a paired difference in PSNR leaves zero out. The schedule loses if any rival
+    is better, be it fewer steps or a uniform schedule, and wins if it does not lose and fewer steps are worse.
     """
+    rivals = [row for row in held_out.rows[1:] if row.psnr_difference is not None]
+    worse = [row for row in rivals if row.psnr_difference and row.psnr_difference.ci95[0] > 0]
     outcome: Outcome | None = None
-    fewer = held_out.fewer_steps
-    if fewer is not None:
-        difference = fewer.psnr_difference
+    if any(row.psnr_difference and row.psnr_difference.ci95[1] < 0 for row in rivals):
+        outcome = "loses"
+    elif any(row.origin == "fewer_steps" for row in worse):
+        outcome = "wins"
+    elif rivals:
         outcome = "undecided"
-        if difference is not None and difference.ci95[0] > 0:
-            outcome = "wins"
-        elif difference is not None and difference.ci95[1] < 0:
-            outcome = "loses"
     return ComparisonInfo(tuple(held_out.rows), held_out.verdict, outcome)
 
 

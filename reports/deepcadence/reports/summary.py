@@ -29,7 +29,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Summary:
-    """`outcome` says how the chosen schedule does against fewer steps, None where they were not compared."""
+    """`outcome` says how the chosen schedule does against its rivals, None where there are none."""
 
     headline: str
     details: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 
 from deepcadence.schedules import ScheduleError, nonuniform, uniform
 from deepcadence.search.candidates import Candidate, from_schedule
@@ -31,7 +32,7 @@ def baselines(
 
     Args:
         space: says how long a run is, and which cuts and intervals to cover.
-        max_uniform: at most this many uniform schedules; cuts are thinned out evenly if there are more.
+        max_uniform: at most this many uniform schedules; of more cuts the outermost.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which to run the uncached sampler; default: nine from 80% to 10% of the steps.
     """
@@ -56,7 +57,7 @@ def uniform_candidate(space: SearchSpace, interval: int, cut: int) -> Candidate:
 
 def _uniform(space: SearchSpace, limit: int) -> list[Candidate]:
     intervals = _intervals(space)
-    cuts = _thin(space.cuts, max(1, limit // len(intervals)))
+    cuts = space.cuts[: math.ceil(limit / len(intervals))]  # the outer ones, which save the most
     grid = [(interval, cut) for interval in intervals for cut in cuts]
     return [uniform_candidate(space, *point) for point in grid[:limit]]
 
@@ -84,12 +85,3 @@ def _fewer(steps: int) -> Candidate:
 def _intervals(space: SearchSpace) -> list[int]:
     low, high = space.intervals
     return [interval for interval in _INTERVALS if low <= interval <= high] or [low]
-
-
-def _thin(values: Sequence[int], count: int) -> list[int]:
-    """At most `count` of `values`, evenly spread, the first always in."""
-    if len(values) <= count:
-        return list(values)
-    if count == 1:
-        return [values[0]]
-    return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]

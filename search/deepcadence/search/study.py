@@ -26,7 +26,7 @@ from deepcadence.search.storage import RECORD, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
-_USELESS = 0.95  # a cut whose partial call costs more than this part of a full one saves too little to search
+_USELESS = 0.9  # a cut whose partial call costs more than this part of a full one saves too little to search
 
 
 def run_study(
@@ -63,7 +63,7 @@ def run_study(
         trials: how many search trials the study is to have in the end, earlier ones included; baselines come on top.
         profile: a profile of the same model; gives the MACs and the cuts to search, if those are not given.
         macs: cost of the calls; counted exactly if neither this nor a profile is given.
-        cuts: cuts to search; default: those of the profile, else all; without those that save less than 5%.
+        cuts: cuts to search; default: those of the profile, else all; without those that save less than 10%.
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
         metric: "psnr" or "ssim".

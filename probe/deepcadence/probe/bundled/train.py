@@ -29,6 +29,7 @@ from deepcadence.probe.bundled.data import IMAGE_SIZE, load_images, to_model_ran
 WARMUP_STEPS = 500
 DECAY_FRACTION = 0.25
 SNR_CAP = 5.0
+TIMESTEP_WARP = 0.7
 
 
 def build_model() -> UNet2DModel:
@@ -40,6 +41,7 @@ def build_model() -> UNet2DModel:
         layers_per_block=1,
         block_out_channels=(32, 64, 128, 128),
         attention_head_dim=32,
+        norm_num_groups=8,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )
@@ -134,9 +136,9 @@ def train_step(run: Run, compiled: Callable[..., Any], images: torch.Tensor, arg
     batch = images[torch.randint(len(images), (arguments.batch,), generator=random)].to(device)
     clean = to_model_range(batch).contiguous(memory_format=torch.channels_last)
     noise = torch.randn(clean.shape, generator=random).to(device, memory_format=torch.channels_last)
-    # Stratified timesteps: one in each of `batch` equal parts of the schedule, a calmer gradient.
+    # Stratified timesteps, one in each of `batch` parts of the schedule, for a calmer gradient; more at high noise.
     strata = (torch.arange(arguments.batch) + torch.rand(arguments.batch, generator=random)) / arguments.batch
-    timesteps = (strata * 1000).long().clamp(max=999).to(device)
+    timesteps = (strata**TIMESTEP_WARP * 1000).long().clamp(max=999).to(device)
     alphas = build_scheduler().alphas_cumprod.to(device)
     loss = velocity_loss(compiled, clean, noise, timesteps, alphas)
     torch.autograd.backward(loss)
