@@ -23,9 +23,9 @@ class Workload:
     """What to run.
 
     Seed s always gives the same noise and the same prompt, `prompts[s % len(prompts)]`, whatever batch it is in. The
-    images agree to rounding: libraries choose other kernels for other batch sizes. The exception is a sampler that takes
-    noise at each step in a pipeline that does not hand its generators on (`LDMPipeline` with `eta` above 0): its images
-    are the same in the same batch only.
+    images agree to rounding: libraries choose other kernels for other batch sizes. The exception: where a sampler takes
+    noise at each step and the pipeline does not hand its generators on (`LDMPipeline` with `eta` above 0), images are
+    the same in the same batch only.
 
     Attributes:
         pipeline: a diffusers pipeline, or anything with its call arguments (`generator`, `num_inference_steps`,

@@ -45,8 +45,9 @@ def run_demo(model: str | Path, out: Path, *, fresh: bool = False, budget: Budge
 
     began = time.monotonic()
     on_interrupt(f"What is finished is kept in {out}; the same command goes on from there.")
+    steps = Demo(model, out, budget or Budget(), fresh=fresh)
     with progress() as report:
-        held_out = Demo(model, out, budget or Budget(), report, fresh=fresh).run()
+        held_out = steps.run(report)
     stdout().print(comparison_table(held_out))
     stdout().print(held_out.verdict, soft_wrap=True)
     stdout().print(f"[bold]report:[/] {out / 'report.html'}", soft_wrap=True)

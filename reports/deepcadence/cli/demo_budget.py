@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Budget:
     """Numbers that keep the demo under five minutes on two idle CPU cores.
 
-    A core-pair evaluates the bundled model for about 170 samples a second. In thousands of such evaluations the demo
-    takes about 3 for the profile, 15 for the study, 8 for the held-out comparison and 1 for the images.
+    On one core beside other work the bundled model took 36 s of CPU time for the profile, 144 s for the study, 75 s for
+    the held-out comparison, 16 s for images and report, and 8 s to start: 280 s in all, for two cores to share.
     """
 
     steps: int = 50

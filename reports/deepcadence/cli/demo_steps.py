@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 from deepcadence.cli.console import note
@@ -38,8 +37,8 @@ COMMANDS = (
 class Demo:
     """One run of the demo: what to run, where, and how much."""
 
-    def __init__(self, model: str | Path, out: Path, budget: Budget, report: Report, *, fresh: bool) -> None:
-        self.model, self.out, self.budget, self.report = str(model), out, budget, report
+    def __init__(self, model: str | Path, out: Path, budget: Budget, *, fresh: bool) -> None:
+        self.out, self.budget = out, budget
         self.profile_path = out / "profile.safetensors"
         self.study_path = out / "study.db"
         self.schedule_path = out / "schedule.json"
@@ -48,9 +47,12 @@ class Demo:
         self._check()
         if fresh:
             self._remove()
+        self.workload = self._load(str(model))
+        self.report: Report = lambda phase, done, total: None
 
-    def run(self) -> HeldOut:
+    def run(self, report: Report) -> HeldOut:
         """All steps; returns the comparison on held-out seeds."""
+        self.report = report
         profile = self._profile()
         result = self._study(profile)
         chosen = select(result, target_speedup=self.budget.target_speedup)
@@ -61,11 +63,10 @@ class Demo:
             self._reused(self.report_path)
         return held_out
 
-    @cached_property
-    def workload(self) -> Workload:
+    def _load(self, model: str) -> Workload:
         """The model in float32 on the CPU, or on the GPU where there is one."""
         return load_workload(
-            self.model,
+            model,
             steps=self.budget.steps,
             seeds=tuple(range(self.budget.search_seeds)),
             prompts=(),

@@ -10,10 +10,11 @@ import typer
 
 from deepcadence.cli.command import Command, Debug
 from deepcadence.cli.console import note, stderr, stdout
+from deepcadence.cli.describe import describe, facts
 from deepcadence.cli.options import Cut
 
 if TYPE_CHECKING:
-    from deepcadence.schedules import Cost, Quality, Schedule
+    from deepcadence.schedules import Schedule
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert schedules.")
 
@@ -90,7 +91,7 @@ def show(file: File, debug: Debug = False) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _facts(schedule):
+    for name, value in facts(schedule):
         table.add_row(name, value)
     stdout().print(table)
 
@@ -145,21 +146,6 @@ def resample(
     note(f"wrote {out}: {describe(schedule)}")
 
 
-def describe(schedule: Schedule) -> str:
-    """`50 calls: 13 full, 37 partial at cut 0`."""
-    full = len(schedule.full_calls)
-    partial = schedule.num_calls - full
-    where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
-    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}"
-
-
-def timeline(schedule: Schedule) -> str:
-    """One word per call, `F` or the cut, in groups of ten calls."""
-    words = ["F" if call == "full" else str(call) for call in schedule.calls]
-    gap = "" if all(len(word) == 1 for word in words) else " "
-    return "  ".join(gap.join(words[at : at + 10]) for at in range(0, len(words), 10))
-
-
 def _generate(
     calls: int,
     interval: int | None,
@@ -191,34 +177,3 @@ def _numbers(text: str) -> list[int]:
         return [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a list of calls such as 0,5,10", param_hint="--full-calls") from None
-
-
-def _facts(schedule: Schedule) -> list[tuple[str, str]]:
-    facts = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
-    if schedule.generator:
-        values = schedule.generator.model_dump(exclude_none=True)
-        name = str(values.pop("name"))
-        facts.append(("generator", ", ".join([name, *(f"{key} {value}" for key, value in values.items())])))
-    for what, info in (("model", schedule.model), ("sampler", schedule.sampler)):
-        if info:
-            sha = f", config {info.config_sha256[:12]}" if info.config_sha256 else ""
-            facts.append((what, f"{info.class_name}{sha}"))
-    if schedule.cost:
-        facts.append(("cost", _cost(schedule.cost)))
-    facts += [(quality.metric, _quality(quality)) for quality in schedule.quality or ()]
-    if schedule.created:
-        facts.append(("created", f"by {schedule.created.by}, {schedule.created.at}"))
-    return facts
-
-
-def _cost(cost: Cost) -> str:
-    full = f"full call {cost.full_macs / 1e9:.4g} GMACs"
-    if cost.mean_macs is None or cost.speedup is None:
-        return f"{full} ({cost.counter} count)"
-    return f"mean call {cost.mean_macs / 1e9:.4g} GMACs, {full}: {cost.speedup:.2f}x fewer ({cost.counter} count)"
-
-
-def _quality(quality: Quality) -> str:
-    interval = f" (95% {quality.ci95[0]:.4g} to {quality.ci95[1]:.4g})" if quality.ci95 else ""
-    seeds = f"{quality.samples} {quality.seeds} samples, against {quality.reference}"
-    return f"{quality.value:.4g} {quality.unit}".rstrip() + f"{interval}, {seeds}"

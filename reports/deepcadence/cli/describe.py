@@ -1,0 +1,55 @@
+"""A schedule in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deepcadence.schedules import Cost, Quality, Schedule
+
+
+def describe(schedule: Schedule) -> str:
+    """`50 calls: 13 full, 37 partial at cut 0`."""
+    full = len(schedule.full_calls)
+    partial = schedule.num_calls - full
+    where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
+    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}"
+
+
+def timeline(schedule: Schedule) -> str:
+    """One word per call, `F` or the cut, in groups of ten calls."""
+    words = ["F" if call == "full" else str(call) for call in schedule.calls]
+    gap = "" if all(len(word) == 1 for word in words) else " "
+    return "  ".join(gap.join(words[at : at + 10]) for at in range(0, len(words), 10))
+
+
+def facts(schedule: Schedule) -> list[tuple[str, str]]:
+    """Name and value of all that a schedule says; the optional parts where they are there."""
+    found = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
+    if schedule.generator:
+        values = schedule.generator.model_dump(exclude_none=True)
+        name = str(values.pop("name"))
+        found.append(("generator", ", ".join([name, *(f"{key} {value}" for key, value in values.items())])))
+    for what, info in (("model", schedule.model), ("sampler", schedule.sampler)):
+        if info:
+            sha = f", config {info.config_sha256[:12]}" if info.config_sha256 else ""
+            found.append((what, f"{info.class_name}{sha}"))
+    if schedule.cost:
+        found.append(("cost", _cost(schedule.cost)))
+    found += [(quality.metric, _quality(quality)) for quality in schedule.quality or ()]
+    if schedule.created:
+        found.append(("created", f"by {schedule.created.by}, {schedule.created.at}"))
+    return found
+
+
+def _cost(cost: Cost) -> str:
+    full = f"full call {cost.full_macs / 1e9:.4g} GMACs"
+    if cost.mean_macs is None or cost.speedup is None:
+        return f"{full} ({cost.counter} count)"
+    return f"mean call {cost.mean_macs / 1e9:.4g} GMACs, {full}: {cost.speedup:.2f}x fewer ({cost.counter} count)"
+
+
+def _quality(quality: Quality) -> str:
+    interval = f" (95% {quality.ci95[0]:.4g} to {quality.ci95[1]:.4g})" if quality.ci95 else ""
+    seeds = f"{quality.samples} {quality.seeds} samples, against {quality.reference}"
+    return f"{quality.value:.4g} {quality.unit}".rstrip() + f"{interval}, {seeds}"
