@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from deepcadence.cli import demo, generate, macs, probe, report, schedule, search
 from deepcadence.cli.command import Command
+from deepcadence.cli.console import stdout
+from deepcadence.schedules import Created
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 stopped with Ctrl-C."
@@ -21,8 +25,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        stdout().print(Created.now().by, highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def deepcadence() -> None:
+def deepcadence(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Find out when a diffusion model must recompute its deep features, and where to cut it.
 
     Profile a model, search its schedule, load one JSON file at inference:
