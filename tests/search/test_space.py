@@ -3,8 +3,9 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from deepcadence.probe import Macs
 from deepcadence.schedules import nonuniform
-from deepcadence.search import Candidate, SearchError, SearchSpace, baselines
+from deepcadence.search import Candidate, SearchError, SearchSpace, baselines, cuts_within_reach
 from deepcadence.search.baselines import default_fewer_steps
 
 
@@ -80,3 +81,10 @@ def test_equal_runs_have_equal_keys() -> None:
 def test_fewer_steps_are_no_schedule() -> None:
     with pytest.raises(SearchError, match="no schedule"):
         Candidate(origin="fewer_steps", label="2 steps", calls=None, steps=2).schedule()
+
+
+def test_cuts_within_reach_of_a_speedup() -> None:
+    macs = Macs(full=100, partial={0: 10, 1: 45, 2: 50, 3: 90}, counter="exact", sample_shape=(1, 8, 8))
+    assert cuts_within_reach(macs, 2.0) == [0, 1]
+    with pytest.raises(SearchError, match="at most 10 times cheaper"):
+        cuts_within_reach(macs, 10.0)

@@ -22,7 +22,7 @@ class Budget:
     """Output errors are measured for features up to this many calls old, on 2 of the samples."""
     search_seeds: int = 8
     """Samples that every trial generates."""
-    trials: int = 24
+    trials: int = 32
     """Schedules that the search tries."""
     uniform: int = 16
     published: int = 3

@@ -13,9 +13,10 @@ from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_s
 from deepcadence.search.quality import PSNR_CAP, psnr, ssim
 from deepcadence.search.results import FailedTrial, Metric, StudyResult, TrialRecord
 from deepcadence.search.select import select
-from deepcadence.search.space import SearchSpace
+from deepcadence.search.space import SearchSpace, cuts_within_reach
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
 from deepcadence.search.study import run_study
+from deepcadence.search.timing import wall_speedups
 
 __all__ = [
     "PSNR_CAP",
@@ -37,6 +38,7 @@ __all__ = [
     "StudyResult",
     "TrialRecord",
     "baselines",
+    "cuts_within_reach",
     "export_front",
     "fid",
     "finalize",
@@ -49,4 +51,5 @@ __all__ = [
     "run_study",
     "select",
     "ssim",
+    "wall_speedups",
 ]

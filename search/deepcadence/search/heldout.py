@@ -18,6 +18,7 @@ from deepcadence.search.identity import check_same_workload
 from deepcadence.search.provenance import documented, held_out_quality
 from deepcadence.search.results import StudyResult
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
+from deepcadence.search.timing import wall_speedups
 from deepcadence.search.verdict import words
 
 
@@ -29,7 +30,7 @@ class Comparison(BaseModel):
         full_calls, partial_calls: of a run.
         mean_macs: MACs of a run (exact) divided by the calls of the reference run, per sample.
         speedup: MACs of a full call divided by `mean_macs`.
-        wall_speedup: seconds of the reference divided by seconds of this, both medians over batches.
+        wall_speedup: seconds of the reference divided by seconds of this, see `wall_speedups`.
         seconds_per_sample: of this, image decoding included.
         psnr: dB against the uncached run of the same seeds.
         ssim: against the same.
@@ -155,11 +156,13 @@ def finalize(
     same = uniform is not None and uniform.calls == chosen.calls
     rival = base if uniform is None or same else evaluator.measure(uniform.schedule(), phase="uniform")
     fewer = None if steps is None else evaluator.measure_fewer_steps(steps, phase="fewer steps")
+    contenders = [chosen, *([] if uniform is None or same else [uniform]), *([] if steps is None else [_steps(steps)])]
+    speedups = wall_speedups(evaluator.workload, contenders, progress=held_out_phases(progress))
     return HeldOut(
         schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base)),
-        chosen=_row(evaluator, chosen, base, None),
-        uniform=None if uniform is None else _row(evaluator, uniform, rival, base),
-        fewer_steps=None if steps is None or fewer is None else _row(evaluator, _steps(steps), fewer, base),
+        chosen=_row(evaluator, chosen, base, speedups[0]),
+        uniform=None if uniform is None else _row(evaluator, uniform, rival, speedups[0 if same else 1], base),
+        fewer_steps=None if fewer is None else _row(evaluator, contenders[-1], fewer, speedups[-1], base),
         seeds=seeds,
         num_calls=evaluator.num_calls,
         full_macs=macs.full,
@@ -168,7 +171,13 @@ def finalize(
     )
 
 
-def _row(evaluator: Evaluator, what: Candidate, measured: Measurement, chosen: Measurement | None) -> Comparison:
+def _row(
+    evaluator: Evaluator,
+    what: Candidate,
+    measured: Measurement,
+    wall_speedup: float,
+    chosen: Measurement | None = None,
+) -> Comparison:
     full, partial = what.full_calls, what.partial_calls
     return Comparison(
         origin=what.origin,
@@ -179,7 +188,7 @@ def _row(evaluator: Evaluator, what: Candidate, measured: Measurement, chosen: M
         partial_calls=partial or 0,
         mean_macs=measured.mean_macs,
         speedup=measured.speedup,
-        wall_speedup=evaluator.reference.seconds_per_sample / measured.seconds_per_sample,
+        wall_speedup=wall_speedup,
         seconds_per_sample=measured.seconds_per_sample,
         psnr=mean_and_ci(measured.psnr),
         ssim=mean_and_ci(measured.ssim),

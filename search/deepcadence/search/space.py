@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from deepcadence.probe import Macs
 from deepcadence.schedules import nonuniform
 from deepcadence.search.candidates import Candidate, from_schedule
 from deepcadence.search.errors import SearchError
@@ -98,3 +99,16 @@ class SearchSpace:
         if candidate.calls is None:
             return {}
         return {"interval": candidate.interval, "cut": candidate.cut}
+
+
+def cuts_within_reach(macs: Macs, target_speedup: float) -> list[int]:
+    """The cuts at which a schedule can be so many times cheaper: those whose partial call is.
+
+    Raises:
+        SearchError: there are none.
+    """
+    cuts = [cut for cut, cost in sorted(macs.partial.items()) if cost * target_speedup < macs.full]
+    if not cuts:
+        best = macs.full / min(macs.partial.values())
+        raise SearchError(f"no cut saves that much: a partial call is at most {best:.3g} times cheaper than a full one")
+    return cuts
