@@ -9,7 +9,6 @@ import typer
 from deepcadence.cli import demo, generate, macs, probe, report, schedule, search
 from deepcadence.cli.command import Command
 from deepcadence.cli.console import stdout
-from deepcadence.schedules import Created
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 an error (one sentence says what and what to do), 2 wrong usage, 130 stopped with Ctrl-C."
@@ -27,6 +26,8 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
+        from deepcadence.schedules import Created  # brings torch, which `--help` does without
+
         stdout().print(Created.now().by, highlight=False)
         raise typer.Exit
 
