@@ -101,11 +101,23 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
     check_output(tmp_path / "empty", Kind.report)
 
 
+def _heed_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_in_the_middle_of_the_work(ddim_folder: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "deepcadence.cli", "probe", str(ddim_folder), "--steps", "900", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    # A test run in the background ignores SIGINT, and its children with it.
+    process = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_sigint,  # noqa: PLW1509
+    )
     assert process.stderr is not None
     lines, signaled = [], False
     for line in process.stderr:
