@@ -116,7 +116,7 @@ class TestContract:
 
     def test_other_sizes_than_configured(self, model: nn.Module) -> None:
         family = family_of(model)
-        height, width = (2 * side for side in family.smallest_size(model))
+        height, width = (2 * side for side in family.small_size(model))
         inputs = inputs_of(model, 0, size=(height, 3 * width))
         views = family.views(model, [2])
         output, features = views.full(**inputs)

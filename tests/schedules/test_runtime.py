@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import threading
 import warnings
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, HeunDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
+    HeunDiscreteScheduler,
+    StableDiffusionPipeline,
+)
 from torch import nn
 
 from deepcadence.schedules import (
@@ -27,9 +34,14 @@ from deepcadence.schedules import (
     uniform,
 )
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.families.unet import UNetViews
 from tests import tiny
 
 STEPS = 6
+THREE_LEVELS: dict[str, Any] = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+}
 
 
 def generate(pipe: Any, seed: int = 0, steps: int = STEPS, batch: int = 2, **arguments: Any) -> torch.Tensor:
@@ -121,8 +133,6 @@ class TestRule3Memory:
         assert run.stats.bytes_held == expected
 
     def test_nothing_outlives_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from deepcadence.schedules.families.unet import UNetViews
-
         kept: list[weakref.ref[torch.Tensor]] = []
         original = UNetViews.full
 
@@ -362,6 +372,23 @@ class TestRule7Compile:
                 assert counter.frame_count == 2
         assert counter.frame_count == 2
 
+    def test_more_cuts_than_versions_of_one_code_object(self) -> None:
+        from torch._dynamo.testing import CompileCounter
+
+        model = tiny.unet2d(layers_per_block=3, block_out_channels=(8, 16, 16), norm_num_groups=4, **THREE_LEVELS)
+        inputs = family_of(model).example_inputs(model)
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        compiled: Any = torch.compile(model, backend=counter, fullgraph=True)
+        cuts = list(family_of(model).cuts(model))
+        assert len(cuts) > 8
+        with torch.no_grad(), cached(compiled, Schedule(calls=("full", *cuts))) as run:
+            expected = compiled(**inputs).sample
+            for _ in cuts:
+                torch.testing.assert_close(compiled(**inputs).sample, expected)
+        assert run.stats.partial == len(cuts)
+        assert counter.frame_count == 1 + len(cuts)
+
     def test_compiled_in_place_is_refused_by_name(self) -> None:
         pipe = tiny.ddim_pipeline()
         pipe.unet.compile(backend="eager")
@@ -417,6 +444,101 @@ class TestRule8Conditions:
             generate(pipe)
         handle.remove()
         assert len(seen) == STEPS
+
+
+class TestChangesOfTheModel:
+    """What is done to a model while a schedule is attached is seen, or refused."""
+
+    def test_a_deep_copy_has_a_life_of_its_own(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            twin = copy.deepcopy(pipe.unet)
+            with torch.no_grad():
+                for parameter in twin.parameters():
+                    parameter.zero_()
+                inputs = family_of(pipe.unet).example_inputs(pipe.unet)
+                assert twin(**inputs).sample.abs().max() == 0
+        with cached(twin, uniform(STEPS, 3, 1)), torch.no_grad():
+            assert twin(**inputs).sample.abs().max() == 0
+
+    def test_a_pipeline_made_from_an_attached_ones_class_is_not_attached(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        plain, kind = generate(pipe), type(pipe)
+        with cached(pipe, uniform(STEPS, 3, 1)):
+            sibling = tiny.quiet(type(pipe)(**pipe.components))
+            assert torch.equal(generate(sibling), plain)
+            with cached(sibling, uniform(STEPS, 2, 1)) as run:
+                assert not torch.equal(generate(sibling), plain)
+                assert run.stats.full == STEPS // 2
+        assert torch.equal(generate(sibling), plain)
+        assert type(pipe) is kind
+
+    @pytest.mark.parametrize("cut", range(6))
+    def test_freeu_switched_on_within_a_run(self, cut: int) -> None:
+        model = tiny.unet2d_condition()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, Schedule(calls=("full", cut, cut, cut, "full"))) as run:
+            model(**inputs)
+            model.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
+            outputs = [model(**inputs).sample for _ in range(4)]
+        assert run.stats.forced == ((1, "the model was changed"),)
+        expected = model(**inputs).sample
+        assert all(torch.equal(output, expected) for output in outputs)
+
+    def test_a_replaced_forward_is_refused_by_name(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        pipe.unet.forward = lambda *_, **__: None
+        with pytest.raises(UnsupportedModelError, match=r"forward of this UNet2DModel was replaced \(by .*lambda"):
+            apply(pipe, uniform(STEPS, 3, 1))
+
+    def test_leaving_autocast_within_a_run(self) -> None:
+        model = tiny.unet2d()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(3, 3, 1)) as run:
+            with torch.autocast("cpu", torch.bfloat16):
+                model(**inputs)
+                model(**inputs)
+            model(**inputs)
+        assert run.stats.forced == ((2, "autocast changed from torch.bfloat16 to None"),)
+
+    def test_an_exception_leaves_no_feature_behind(self) -> None:
+        model = tiny.unet2d()
+        inputs = family_of(model).example_inputs(model)
+        views = UNetViews(model, [2])
+        handle = model.conv_out.register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            views.full(**inputs)
+        handle.remove()
+        assert all(tap.feature is None for tap in views._taps)
+
+    def test_one_bare_run_at_a_time_in_a_thread(self) -> None:
+        model = tiny.unet2d()
+        inputs = family_of(model).example_inputs(model)
+        handle = apply(model, uniform(4, 4, 1))
+        with torch.no_grad():
+            model(**inputs)
+            with pytest.raises(DeepcadenceError, match="a run of this UNet2DModel is under way"):
+                apply(model, uniform(4, 2, 1))
+            model(**inputs)
+        assert (handle.stats.full, handle.stats.partial, handle.stats.forced) == (1, 1, ())
+        remover = threading.Thread(target=handle.remove)
+        remover.start()
+        remover.join()
+        pipe = tiny.quiet(DDIMPipeline(unet=model, scheduler=DDIMScheduler()))
+        plain = generate(pipe)
+        other = tiny.quiet(DDIMPipeline(unet=model, scheduler=DDIMScheduler()))
+        with cached(other, uniform(STEPS, 2, 1)):
+            assert torch.equal(generate(pipe), plain)
+
+    def test_weights_offloaded_layer_by_layer(self) -> None:
+        from accelerate import cpu_offload
+
+        pipe = tiny.ddim_pipeline()
+        schedule = uniform(STEPS, 3, 0)
+        expected = by_hand(pipe, schedule)
+        cpu_offload(pipe.unet, "cpu")
+        with cached(pipe, schedule):
+            torch.testing.assert_close(generate(pipe), expected)
 
 
 class TestRule9SelfTest:

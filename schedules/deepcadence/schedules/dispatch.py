@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from deepcadence.schedules.errors import DeepcadenceError
+
 Answer: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """What answers the calls of a denoiser during a run, given their arguments."""
 
@@ -19,10 +21,29 @@ _runs: ContextVar[Mapping[int, Answer]] = ContextVar("deepcadence_runs")
 _lock = threading.Lock()
 
 
-def begin(model: nn.Module, run: Answer | None) -> None:
-    """From now on, in this thread or task, `run` answers the calls of `model`; None ends that."""
-    others = {key: value for key, value in _runs.get({}).items() if key != id(model)}
-    _runs.set(others if run is None else {**others, id(model): run})
+def begin(model: nn.Module, run: Answer) -> None:
+    """From now on, in this thread or task, `run` answers the calls of `model`.
+
+    Raises:
+        DeepcadenceError: another run does so already.
+    """
+    if _answer(model) is not None:
+        raise DeepcadenceError(
+            f"a run of this {type(model).__name__} is under way in this thread; end it (remove() its handle) first"
+        )
+    _runs.set({**_runs.get({}), id(model): run})
+
+
+def end(model: nn.Module, run: Answer) -> None:
+    """`run` no longer answers, if it still did in this thread or task."""
+    if _runs.get({}).get(id(model)) is run:
+        _runs.set({key: value for key, value in _runs.get({}).items() if key != id(model)})
+
+
+def _answer(model: nn.Module) -> Answer | None:
+    """What answers now; a run that was closed from another thread does not."""
+    run = _runs.get({}).get(id(model))
+    return None if getattr(run, "closed", False) else run
 
 
 @contextmanager
@@ -46,9 +67,18 @@ class Installation:
         self.model, self.users = model, 0
         self.attribute = "_old_forward" if "_old_forward" in model.__dict__ else "forward"
         self.had_attribute = self.attribute in model.__dict__
-        self.original = getattr(model, self.attribute)
-        self.forward = _dispatching(model, self.original, self)
+        self.found = getattr(model, self.attribute)
+        # A deep copy of an attached module brings a dispatching forward of its own along.
+        left_over = isinstance(self.found, functools.partial) and self.found.func is _dispatch
+        self.original: Any = self.found.args[1] if left_over else self.found
+        # A partial is deep-copied with its arguments: a copy of the module calls the copy, which has no runs.
+        self.forward = functools.partial(_dispatch, model, self.original)
+        functools.update_wrapper(self.forward, self.original)
+        self.forward.__dict__["_deepcadence"] = self
         setattr(model, self.attribute, self.forward)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Installation:
+        return self
 
     def restore(self) -> None:
         """Leave the module as it was found, also where a hook has wrapped ours since."""
@@ -57,19 +87,23 @@ class Installation:
                 if attribute == self.attribute and not self.had_attribute:
                     delattr(self.model, attribute)
                 else:
-                    setattr(self.model, attribute, self.original)
+                    setattr(self.model, attribute, self.found)
 
 
-def _dispatching(model: nn.Module, original: Any, installation: Installation) -> Any:
-    key = id(model)
+def _dispatch(model: nn.Module, original: Any, /, *args: Any, **kwargs: Any) -> Any:
+    run = _answer(model)
+    return original(*args, **kwargs) if run is None else run(args, kwargs)
 
-    @functools.wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        run = _runs.get({}).get(key)
-        return original(*args, **kwargs) if run is None else run(args, kwargs)
 
-    forward._deepcadence = installation  # type: ignore[attr-defined]
-    return forward
+def replaced_forward(model: nn.Module) -> Any:
+    """A `forward` that others put in place of the class's own, which views would bypass; None if there is none."""
+    inner = model.__dict__.get("_old_forward") or model.__dict__.get("forward")
+    installation = getattr(inner, "_deepcadence", None)
+    if installation is not None and installation.model is model:
+        inner = installation.original
+    if inner is None or installation is not None or getattr(inner, "__func__", None) is type(model).forward:
+        return None
+    return inner
 
 
 def install(model: nn.Module) -> Installation:

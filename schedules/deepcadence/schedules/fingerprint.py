@@ -31,8 +31,10 @@ def fingerprint(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[s
     for name, value in kwargs.items():
         if name not in _FREE:
             described[name] = describe(value)
-    if torch.is_autocast_enabled():
-        described["autocast"] = True
+    tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+    kind = next((tensor.device.type for tensor in tensors), "cpu")
+    if torch.is_autocast_enabled(kind):
+        described["autocast"] = torch.get_autocast_dtype(kind)
     return described
 
 
@@ -74,4 +76,6 @@ class Adapters:
 
 
 def _adapter_state(layer: Any) -> tuple[Any, ...]:
-    return tuple(layer.active_adapters), tuple(layer.scaling.values()), layer.disable_adapters, layer.merged
+    # A scale for one call is multiplied in and divided out again, which may leave a rounding error behind.
+    scaling = tuple(round(value, 6) for value in layer.scaling.values())
+    return tuple(layer.active_adapters), scaling, layer.disable_adapters, layer.merged

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Literal
 
 import torch
@@ -49,6 +51,20 @@ class Plan:
     source: str
     names: tuple[str, ...]
     compile: Compile | None = None
+    compiled: dict[tuple[str, int | None], Callable[..., Any]] = field(default_factory=dict)
+
+    def function(self, views: Views, name: str, cut: int | None = None) -> Callable[..., Any]:
+        """The method `name` of `views`, compiled if the denoiser is.
+
+        Each cut gets a code object of its own: what was compiled is kept by code object, a few versions of each.
+        """
+        if self.compile is None:
+            return getattr(views, name)  # type: ignore[no-any-return]
+        if (name, cut) not in self.compiled:
+            method = getattr(type(views), name)
+            own = FunctionType(method.__code__.replace(), method.__globals__, name, None, method.__closure__)
+            self.compiled[name, cut] = self.compile(own)
+        return functools.partial(self.compiled[name, cut], views)
 
 
 class Run:
@@ -56,9 +72,8 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._views: Views = plan.family.views(plan.model, plan.schedule.cuts)
-        compiled = plan.compile or (lambda function: function)
-        self._full, self._partial = compiled(self._views.full), compiled(self._views.partial)
+        self.closed = False
+        self._state = self._build()
         self._adapters = Adapters(plan.model)
         self._features: dict[int, torch.Tensor] = {}
         self._key: dict[str, Any] = {}
@@ -73,17 +88,20 @@ class Run:
             ScheduleError: the schedule has fewer calls than the run makes.
         """
         wanted = self._wanted()
+        changed = self._plan.family.state(self._plan.model) != self._state
+        if changed:
+            self._features, self._state = {}, self._build()
         key = fingerprint(self._plan.names, args, kwargs)
         adapters = self._adapters.state()
         if adapters is not None:
             key["adapters"] = adapters
-        reason = None if wanted == "full" else self._stale(wanted, key)
+        reason = None if wanted == "full" else self._stale(wanted, key, changed)
         if wanted == "full" or reason is not None:
             output = self._run_full(key, args, kwargs)
             if reason is not None:
                 self._forced.append((self._calls, reason))
         else:
-            output = self._partial(wanted, self._features[wanted], *args, **kwargs)
+            output = self._partial[wanted](wanted, self._features[wanted], *args, **kwargs)
         self._count("full" if reason is not None else wanted, key)
         return output
 
@@ -99,8 +117,17 @@ class Run:
         )
 
     def close(self) -> None:
-        """Free what is held."""
+        """Free what is held; calls are no longer answered."""
+        self.closed = True
         self._features.clear()
+
+    def _build(self) -> Hashable:
+        """Make the views anew; returns the state of the model that they are for."""
+        plan = self._plan
+        views = plan.family.views(plan.model, plan.schedule.cuts)
+        self._full = plan.function(views, "full")
+        self._partial = {cut: plan.function(views, "partial", cut) for cut in plan.schedule.cuts}
+        return plan.family.state(plan.model)
 
     def _wanted(self) -> Literal["full"] | int:
         calls = self._plan.schedule.calls
@@ -111,7 +138,9 @@ class Run:
             )
         return calls[self._calls]
 
-    def _stale(self, cut: int, key: dict[str, Any]) -> str | None:
+    def _stale(self, cut: int, key: dict[str, Any], changed_model: bool) -> str | None:
+        if changed_model:
+            return "the model was changed"
         if cut not in self._features:
             return "no feature is stored"
         changed = difference(self._key, key)
@@ -123,6 +152,9 @@ class Run:
         self._features = {}  # freed before the call, so that old and new never coexist
         output, self._features = self._full(*args, **kwargs)
         self._key = key
+        adapters = self._adapters.state()  # after the call, which may have left a scale slightly off
+        if adapters is not None:
+            key["adapters"] = adapters
         held = sum(feature.element_size() * feature.nelement() for feature in self._features.values())
         self._bytes = max(self._bytes, held)
         return output

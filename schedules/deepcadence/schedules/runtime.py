@@ -14,7 +14,7 @@ from typing import Any, cast
 from torch import nn
 
 from deepcadence.schedules.checks import check_model, check_sampler
-from deepcadence.schedules.dispatch import active, begin, install, uninstall
+from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from deepcadence.schedules.identity import model_info, sampler_info
@@ -71,7 +71,8 @@ class Handle:
         self._last = RunStats()
         self._bare: Run | None = None
         self._warned = False
-        if isinstance(getattr(type(target), "_deepcadence_handle", None), Handle):
+        owner = getattr(type(target), "_deepcadence_handle", None)
+        if isinstance(owner, Handle) and owner._target is target:
             raise DeepcadenceError(
                 f"this {type(target).__name__} has a schedule already; remove() the first handle before attaching"
             )
@@ -81,10 +82,9 @@ class Handle:
         self._installation = install(self._module)
         self._attached = True
         if target is self._module:
-            self._bare = Run(self._plan)
-            begin(self._module, self._bare)
+            self._begin_bare()
         else:
-            _scope_calls(target, self)
+            self._original_class = _scope_calls(target, self)
 
     @property
     def schedule(self) -> Schedule:
@@ -102,10 +102,10 @@ class Handle:
             return
         self._attached = False
         if self._bare is not None:
-            begin(self._module, None)
+            end(self._module, self._bare)
             self._bare.close()
         else:
-            self._target.__class__ = type(self._target).__mro__[1]
+            self._target.__class__ = self._original_class
         uninstall(self._installation)
 
     def __enter__(self) -> Handle:
@@ -115,6 +115,15 @@ class Handle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+    def _begin_bare(self) -> None:
+        try:
+            run = Run(self._plan)
+            begin(self._module, run)
+        except DeepcadenceError:
+            uninstall(self._installation)
+            raise
+        self._bare = run
 
     @contextmanager
     def _run(self) -> Iterator[None]:
@@ -169,22 +178,32 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
         )
     if model is not module and hasattr(model, "_hf_hook"):
         raise UnsupportedModelError(f"{type(model).__name__} is both compiled and offloaded; choose one of the two")
+    foreign = replaced_forward(model)
+    if foreign is not None:
+        raise UnsupportedModelError(
+            f"the forward of this {type(model).__name__} was replaced (by {getattr(foreign, '__qualname__', foreign)}; "
+            "group offload or a patch does so), and a partial call would bypass that; undo it before attaching"
+        )
     family = family_of(model)
     check_model(loaded, model_info(model, family.cuts(model)), source=source)
     names = tuple(inspect.signature(type(model).forward).parameters)[1:]
     return Plan(model, family, loaded, source, names, compile=getattr(module, "dynamo_ctx", None))
 
 
-def _scope_calls(pipe: Any, handle: Handle) -> None:
-    """Give the pipeline a class of its own whose `__call__` begins and ends a run.
+def _scope_calls(pipe: Any, handle: Handle) -> type:
+    """Give the pipeline a class of its own whose `__call__` begins and ends a run; returns the original one.
 
     Python looks `__call__` up on the type, so this is the only way to see a run begin and end
     whatever the scheduler does. The class keeps name, module and signature of the original.
     """
     original = type(pipe)
+    while isinstance(original.__dict__.get("_deepcadence_handle"), Handle):  # made from an attached pipeline's class
+        original = original.__mro__[1]
 
     @functools.wraps(original.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self is not handle._target:
+            return original.__call__(self, *args, **kwargs)
         with handle._run():
             return original.__call__(self, *args, **kwargs)
 
@@ -196,3 +215,4 @@ def _scope_calls(pipe: Any, handle: Handle) -> None:
         "_deepcadence_handle": handle,
     }
     pipe.__class__ = type(original.__name__, (original,), namespace)
+    return original

@@ -25,9 +25,10 @@ def self_test(plan: Plan) -> None:
     model, family, cuts = plan.model, plan.family, plan.schedule.cuts
     views = family.views(model, cuts)
     features: dict[int, torch.Tensor] = {}
-    device = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
+    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())  # offloaded weights run elsewhere
+    device = next((d for hook in hooks if (d := getattr(hook, "execution_device", None)) is not None), None)
     generator = torch.Generator().manual_seed(0)
-    inputs = family.example_inputs(model, size=family.smallest_size(model), device=device, generator=generator)
+    inputs = family.example_inputs(model, size=family.small_size(model), device=device, generator=generator)
 
     def full(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output, stored = views.full(*args, **kwargs)
@@ -39,7 +40,8 @@ def self_test(plan: Plan) -> None:
 
     installation = install(model)
     try:
-        expected = _call(plan, inputs)
+        with active(model, lambda args, kwargs: installation.original(*args, **kwargs)):
+            expected = _call(plan, inputs)
         with active(model, full):
             _compare(plan, "a full call", _call(plan, inputs), expected)
         for cut in cuts:
@@ -51,9 +53,15 @@ def self_test(plan: Plan) -> None:
 
 def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
     """The model's first output, always from the same state of the random generators, which is left as found."""
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        output: torch.Tensor = plan.model(**inputs, return_dict=False)[0]
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(0)
+            output: torch.Tensor = plan.model(**inputs, return_dict=False)[0]
+    except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        raise UnsupportedModelError(
+            f"self-test failed: {type(plan.model).__name__} does not run on inputs like those of its configuration "
+            f"({type(error).__name__}: {error})"
+        ) from error
     return output
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
@@ -71,5 +71,9 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def smallest_size(self, model: nn.Module) -> tuple[int, int]:
-        """The smallest (height, width) that the model accepts, for quick checks."""
+    def small_size(self, model: nn.Module) -> tuple[int, int]:
+        """A small (height, width) that the model accepts, for quick checks."""
+
+    @abstractmethod
+    def state(self, model: nn.Module) -> Hashable:
+        """What views depend on beyond parameters; once it differs, they must be made anew. Read at every call."""

@@ -8,7 +8,7 @@ layers from the one that consumes skip b, and the feature is the tensor that ent
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -121,12 +121,12 @@ class UNetViews(Views):
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, torch.Tensor]]:
         """See `Views.full`."""
-        output = self._full.forward(*args, **kwargs)
-        features: dict[int, torch.Tensor] = {}
-        for tap in self._taps:
-            features[tap.cut] = cast(torch.Tensor, tap.feature)
-            tap.feature = None
-        return output, features
+        try:
+            output = self._full.forward(*args, **kwargs)
+            return output, {tap.cut: cast(torch.Tensor, tap.feature) for tap in self._taps}
+        finally:
+            for tap in self._taps:
+                tap.feature = None
 
     def partial(self, cut: int, feature: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """See `Views.partial`."""
@@ -237,10 +237,19 @@ class UNetFamily(Family):
         """See `Family.views`."""
         return UNetViews(model, cuts)
 
-    def smallest_size(self, model: nn.Module) -> tuple[int, int]:
-        """See `Family.smallest_size`."""
+    def small_size(self, model: nn.Module) -> tuple[int, int]:
+        """See `Family.small_size`: 2x2 at the bottom, since a norm needs more than one value per group."""
         halvings = sum(bool(getattr(block, "downsamplers", None)) for block in _blocks(model, "down_blocks"))
-        return 2**halvings, 2**halvings
+        return 2 ** (halvings + 1), 2 ** (halvings + 1)
+
+    def state(self, model: nn.Module) -> Hashable:
+        """See `Family.state`: which submodules there are, and FreeU."""
+        up_blocks = _blocks(model, "up_blocks")
+        return (
+            tuple(map(id, model._modules.values())),
+            tuple(map(id, _blocks(model, "down_blocks"))),
+            tuple((id(block), *map(block.__dict__.get, _FREEU)) for block in up_blocks),
+        )
 
     def example_inputs(
         self,
@@ -255,7 +264,7 @@ class UNetFamily(Family):
         """See `Family.example_inputs`."""
         config = cast(Mapping[str, Any], model.config)
         weight = cast(torch.Tensor, cast(nn.Module, model.conv_in).weight)
-        device, dtype = device or weight.device, dtype or weight.dtype
+        device, dtype = device or weight.device, dtype or getattr(model, "dtype", weight.dtype)
 
         def randn(*shape: int) -> torch.Tensor:
             # Drawn on the CPU, so that a seed means the same everywhere; nothing is drawn for the meta device.
@@ -295,6 +304,12 @@ def _class_inputs(
 
 def _text_inputs(model: nn.Module, config: Mapping[str, Any], batch: int, randn: Any) -> dict[str, Any]:
     """77 text tokens, and the added conditions of SDXL or IP-Adapter-like models."""
+    projection = getattr(config, "encoder_hid_dim_type", None)  # an IP-Adapter sets the attribute, not the entry
+    if projection not in (None, "text_proj"):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} with encoder_hid_dim_type={projection!r}: "
+            "only 'text_proj' is known; attach before an IP-Adapter is loaded"
+        )
     width = config.get("encoder_hid_dim") or config["cross_attention_dim"]
     width = width if isinstance(width, int) else width[0]
     inputs: dict[str, Any] = {"encoder_hidden_states": randn(batch, 77, width)}
@@ -306,10 +321,5 @@ def _text_inputs(model: nn.Module, config: Mapping[str, Any], batch: int, randn:
     elif kind is not None and kind != "text":
         raise UnsupportedModelError(
             f"{type(model).__name__} with addition_embed_type={kind!r}: only 'text' and 'text_time' (SDXL) are known"
-        )
-    if config.get("encoder_hid_dim_type") not in (None, "text_proj"):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} with encoder_hid_dim_type={config['encoder_hid_dim_type']!r}: "
-            "only 'text_proj' is known; attach before an IP-Adapter is loaded"
         )
     return inputs
