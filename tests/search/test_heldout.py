@@ -130,7 +130,7 @@ def estimate(mean: float, low: float, high: float) -> Estimate:
 @pytest.mark.parametrize(
     ("fewer", "said"),
     [
-        (estimate(2, 1, 3), "Caching is worth it: at no more MACs, 7 steps are 2.00 dB"),
+        (estimate(2, 1, 3), "Caching is worth it: within the same MACs, 7 steps are 2.00 dB"),
         (estimate(-2, -3, -1), "7 steps without a schedule are 2.00 dB (95% interval 1.00 to 3.00) better. Use fewer"),
         (estimate(0.1, -1, 1), "cannot be told apart at equal MACs: the difference is +0.10 dB"),
     ],
@@ -161,3 +161,14 @@ def test_the_front_is_exported_whole(workload: Workload, result: StudyResult, tm
     assert measured.quality[0].samples == 2
     with pytest.raises(SearchError, match="no finished schedule"):
         export_front(workload, result.model_copy(update={"trials": ()}), tmp_path)
+
+
+def test_a_target_gives_rivals_the_whole_budget(workload: Workload, result: StudyResult) -> None:
+    chosen = select(result, target_speedup=2.0)
+    tight = finalize(workload, result, chosen, seeds=(8, 9), measure_missing=False)
+    loose = finalize(workload, result, chosen, seeds=(8, 9), target_speedup=1.2, measure_missing=False)
+    assert tight.fewer_steps is None or tight.fewer_steps.mean_macs <= tight.chosen.mean_macs
+    assert loose.fewer_steps is not None
+    assert loose.chosen.mean_macs < loose.fewer_steps.mean_macs <= loose.full_macs / 1.2
+    assert loose.uniform is not None
+    assert loose.uniform.mean_macs <= loose.full_macs / 1.2

@@ -121,7 +121,14 @@ class Demo:
             if (found.chosen.calls, found.seeds) == (chosen.calls, seeds):
                 self._reused(path)
                 return found, False
-        held_out = finalize(self.workload, result, chosen, seeds=seeds, progress=self.report)
+        held_out = finalize(
+            self.workload,
+            result,
+            chosen,
+            seeds=seeds,
+            target_speedup=self.budget.target_speedup,
+            progress=self.report,
+        )
         held_out.schedule.save(self.schedule_path)
         held_out.save(path)
         return held_out, True

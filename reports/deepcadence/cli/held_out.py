@@ -17,7 +17,7 @@ def held_out_path(schedule: Path) -> Path:
 
 
 def comparison_table(held_out: HeldOut) -> Table:
-    """The chosen schedule, its rivals at no more MACs, and the uncached run; 80 columns wide."""
+    """The chosen schedule, its rivals within the same MACs, and the uncached run; 80 columns wide."""
     from rich import box
     from rich.table import Table
 

@@ -86,7 +86,7 @@ def search(
     with progress() as report:
         result = _study(workload, loaded, storage, study_name, trials, cuts, report)
         chosen = select(result, target_speedup=target_speedup, min_psnr=min_psnr)
-        _measure(workload, result, chosen.number, held_out, out, front, report)
+        _measure(workload, result, chosen.number, held_out, target_speedup, out, front, report)
 
 
 def _workload(
@@ -128,14 +128,23 @@ def _study(
 
 
 def _measure(
-    workload: Workload, result: StudyResult, number: int, count: int, out: Path, front: Path | None, report: Report
+    workload: Workload,
+    result: StudyResult,
+    number: int,
+    count: int,
+    target_speedup: float | None,
+    out: Path,
+    front: Path | None,
+    report: Report,
 ) -> None:
     """Measure the chosen trial on held-out seeds, write what there is to write, print the comparison."""
     from deepcadence.cli.held_out import comparison_table, held_out_path
     from deepcadence.search import export_front, finalize, held_out_seeds
 
     seeds = held_out_seeds(result, count)
-    measured = finalize(workload, result, result.trial(number), seeds=seeds, progress=report)
+    measured = finalize(
+        workload, result, result.trial(number), seeds=seeds, target_speedup=target_speedup, progress=report
+    )
     measured.schedule.save(out)
     measured.save(held_out_path(out))
     written = export_front(workload, result, front, seeds=seeds, progress=report) if front else []

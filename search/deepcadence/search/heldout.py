@@ -61,8 +61,8 @@ class HeldOut(BaseModel):
     Attributes:
         schedule: the chosen one, ready to be saved.
         chosen: its figures.
-        uniform: the best uniform schedule of at most its MACs; None if none is that cheap.
-        fewer_steps: the uncached sampler with the most steps of at most its MACs; None likewise.
+        uniform: the best uniform schedule within the budget of MACs; None if none is that cheap.
+        fewer_steps: the uncached sampler with the most steps within the budget; None likewise.
         seeds: that were run, none of them a search seed.
         num_calls, full_macs, seconds_per_sample: of the uncached reference run.
         evaluations: runs over the search seeds that the study took, the reference not counted.
@@ -125,10 +125,14 @@ def finalize(
     chosen: Candidate,
     *,
     seeds: Sequence[int] | None = None,
+    target_speedup: float | None = None,
     measure_missing: bool = True,
     progress: Progress | None = None,
 ) -> HeldOut:
-    """Measure a choice on held-out seeds, next to the best uniform schedule and fewer steps at no more MACs.
+    """Measure a choice on held-out seeds, next to the best uniform schedule and fewer steps within the same budget.
+
+    The budget is what `target_speedup` leaves of the full run's MACs: every contender may use the best setting that the
+    target allows. Without a target it is the MACs of the choice.
 
     MACs are exact here, whatever the study counted by. The best uniform schedule is picked on the search seeds.
 
@@ -137,6 +141,7 @@ def finalize(
         result: the study.
         chosen: a schedule of the study, see `select`.
         seeds: held-out seeds, at least two; default: 256, see `held_out_seeds`.
+        target_speedup: what the choice was made for; sets the budget.
         measure_missing: see `best_uniform`.
         progress: phases "uniform baselines", "held-out: reference", "held-out: schedule" and so on.
 
@@ -149,6 +154,8 @@ def finalize(
     evaluator = Evaluator(workload.replace(seeds=seeds), progress=held_out_phases(progress))
     macs, schedule = evaluator.macs, chosen.schedule()
     limit = schedule.mean_macs(macs.full, macs.partial)
+    if target_speedup is not None:
+        limit = max(limit, macs.full / target_speedup)
     uniform = best_uniform(workload, result, macs, limit, measure_missing=measure_missing, progress=progress)
     steps = most_steps(evaluator, limit)
 

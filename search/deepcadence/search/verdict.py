@@ -21,10 +21,10 @@ def _on_fewer_steps(label: str, fewer: tuple[int, Estimate] | None) -> str:
         return f"No smaller number of steps is as cheap as {label}."
     steps, difference = fewer
     if difference.ci95[0] > 0:
-        return f"Caching is worth it: at no more MACs, {steps} steps are {_by(difference)} worse."
+        return f"Caching is worth it: within the same MACs, {steps} steps are {_by(difference)} worse."
     if difference.ci95[1] < 0:
         return (
-            f"Caching is not worth it here: at no more MACs, {steps} steps without a schedule are "
+            f"Caching is not worth it here: within the same MACs, {steps} steps without a schedule are "
             f"{_by(difference)} better. Use fewer steps instead."
         )
     return f"Caching and {steps} steps cannot be told apart at equal MACs: the difference is {_range(difference)}."
