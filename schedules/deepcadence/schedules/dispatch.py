@@ -98,12 +98,9 @@ def _dispatch(model: nn.Module, original: Any, /, *args: Any, **kwargs: Any) -> 
 def replaced_forward(model: nn.Module) -> Any:
     """A `forward` that others put in place of the class's own, which views would bypass; None if there is none."""
     inner = model.__dict__.get("_old_forward") or model.__dict__.get("forward")
-    installation = getattr(inner, "_deepcadence", None)
-    if installation is not None and installation.model is model:
-        inner = installation.original
-    if inner is None or installation is not None or getattr(inner, "__func__", None) is type(model).forward:
-        return None
-    return inner
+    ours = hasattr(inner, "_deepcadence")
+    own = getattr(inner, "__func__", None) is type(model).forward
+    return None if ours or own else inner
 
 
 def install(model: nn.Module) -> Installation:
