@@ -11,14 +11,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["MAX_CALLS", "MAX_CUT", "Call", "Count", "Cut", "CutKey", "Number", "PositiveNumber", "Record", "Sha256",
-           "Text", "describe", "problem"]  # fmt: skip
+__all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
+           "PositiveNumber", "Record", "Sha256", "Text", "describe", "problem"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
 
 MAX_CUT = 9_999
 """The largest cut number, likewise."""
+
+MAX_ALPHA = 2
+"""The largest weight of an extrapolation: beyond, errors only grow."""
 
 _MAX_WHOLE = 2**63 - 1
 
@@ -87,6 +90,12 @@ def _positive(value: Any) -> int | float:
     raise problem("a finite number above 0")
 
 
+def _alpha(value: Any) -> int | float:
+    if (type(value) is int or isinstance(value, float)) and 0 <= value <= MAX_ALPHA:
+        return _number(value)
+    raise problem(f"a number from 0 to {MAX_ALPHA}")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str) and value.isprintable():
         return value
@@ -123,6 +132,8 @@ Number: TypeAlias = Annotated[int | float, PlainValidator(_number), _schema(type
 PositiveNumber: TypeAlias = Annotated[
     int | float, PlainValidator(_positive), _schema(type="number", exclusiveMinimum=0)
 ]
+Order: TypeAlias = Annotated[int, PlainValidator(_whole(1, 2, "1 or 2")), _schema(enum=[1, 2])]
+Alpha: TypeAlias = Annotated[int | float, PlainValidator(_alpha), _schema(type="number", minimum=0, maximum=MAX_ALPHA)]
 Text: TypeAlias = Annotated[str, PlainValidator(_text), _schema(type="string")]
 Sha256: TypeAlias = Annotated[str, PlainValidator(_sha256), _schema(type="string", pattern="^[0-9a-f]{64}$")]
 

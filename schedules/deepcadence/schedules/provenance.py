@@ -4,20 +4,53 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from deepcadence.schedules.fields import Count, CutKey, Number, PositiveNumber, Record, Sha256, Text, problem
+from deepcadence.schedules.fields import (
+    Alpha,
+    Count,
+    CutKey,
+    Number,
+    Order,
+    PositiveNumber,
+    Record,
+    Sha256,
+    Text,
+    describe,
+    problem,
+)
 
 __all__ = ["Cost", "Created", "GeneratorInfo", "ModelInfo", "Quality", "ReuseInfo", "SamplerInfo"]
 
 
 class ReuseInfo(Record):
-    """How a stored feature is reused."""
+    """How stored features are reused."""
 
-    mode: Literal["hold"] = "hold"
-    """hold: as the last full call stored it."""
+    mode: Literal["hold", "extrapolate"] = "hold"
+    """hold: as the last full call stored it. extrapolate: the polynomial, in call numbers, through the features of the
+    last `order` + 1 full calls, or of as many as there are."""
+    order: Order | None = None
+    """extrapolate only, default 1: 1 is the line through two features, 2 the parabola through three."""
+    alpha: Alpha | None = None
+    """extrapolate only, default 1: how much of the step away from the last feature is taken, from 0 (hold) to 2."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("mode") == "extrapolate":
+            return {"order": 1, "alpha": 1, **data}
+        return data
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        for name, value in (("order", self.order), ("alpha", self.alpha)):
+            if self.mode == "hold" and value is not None:
+                raise problem('nothing: it belongs to mode "extrapolate"', f"reuse.{name}", describe(value))
+            if self.mode == "extrapolate" and value is None:
+                raise problem("a number", f"reuse.{name}", "null")
+        return self
 
 
 class GeneratorInfo(Record):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import FunctionType
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.families import Family, Views
 from deepcadence.schedules.fingerprint import Adapters, difference, fingerprint
+from deepcadence.schedules.reuse import Features, cuts_needed
 from deepcadence.schedules.schedule import Schedule
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -53,6 +54,11 @@ class Plan:
     compile: Compile | None = None
     compiled: dict[tuple[str, int | None], Callable[..., Any]] = field(default_factory=dict)
 
+    @cached_property
+    def needed(self) -> tuple[frozenset[int], ...]:
+        """Per call, were it full: the cuts whose feature is worth keeping."""
+        return cuts_needed(self.schedule.calls, self.schedule.reuse.order or 0)
+
     def function(self, views: Views, name: str, cut: int | None = None) -> Callable[..., Any]:
         """The method `name` of `views`, compiled if the denoiser is.
 
@@ -75,7 +81,7 @@ class Run:
         self.closed = False
         self._state = self._build()
         self._adapters = Adapters(plan.model)
-        self._features: dict[int, torch.Tensor] = {}
+        self._features = Features(plan.schedule.reuse, plan.needed)
         self._key: dict[str, Any] = {}
         self._calls = self._fulls = self._bytes = 0
         self._macs: int | None = 0
@@ -88,21 +94,18 @@ class Run:
             ScheduleError: the schedule has fewer calls than the run makes.
         """
         wanted = self._wanted()
-        changed = self._plan.family.state(self._plan.model) != self._state
-        if changed:
-            self._features, self._state = {}, self._build()
-        key = fingerprint(self._plan.names, args, kwargs)
-        adapters = self._adapters.state()
-        if adapters is not None:
-            key["adapters"] = adapters
-        reason = None if wanted == "full" else self._stale(wanted, key, changed)
-        if wanted == "full" or reason is not None:
+        key = self._describe(args, kwargs)
+        stale = self._stale(key)
+        if stale is not None:
+            self._features.clear()
+        if wanted == "full" or wanted not in self._features:
             output = self._run_full(key, args, kwargs)
-            if reason is not None:
-                self._forced.append((self._calls, reason))
+            if wanted != "full":
+                self._forced.append((self._calls, stale or "no feature is stored"))
+            wanted = "full"
         else:
-            output = self._partial[wanted](wanted, self._features[wanted], *args, **kwargs)
-        self._count("full" if reason is not None else wanted, key)
+            output = self._partial[wanted](wanted, self._features.stand_in(wanted, self._calls), *args, **kwargs)
+        self._count(wanted, key)
         return output
 
     def stats(self) -> RunStats:
@@ -138,25 +141,33 @@ class Run:
             )
         return calls[self._calls]
 
-    def _stale(self, cut: int, key: dict[str, Any], changed_model: bool) -> str | None:
-        if changed_model:
+    def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What features depend on: the shape of each argument, the values of some, the adapters."""
+        key = fingerprint(self._plan.names, args, kwargs)
+        adapters = self._adapters.state()
+        if adapters is not None:
+            key["adapters"] = adapters
+        return key
+
+    def _stale(self, key: dict[str, Any]) -> str | None:
+        """Why what is stored is of no use for a call like this; None if it is."""
+        if self._plan.family.state(self._plan.model) != self._state:
+            self._state = self._build()
             return "the model was changed"
-        if cut not in self._features:
-            return "no feature is stored"
         changed = difference(self._key, key)
         if changed is not None and changed.startswith("adapters"):
             return "an adapter changed"
         return changed
 
     def _run_full(self, key: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._features = {}  # freed before the call, so that old and new never coexist
-        output, self._features = self._full(*args, **kwargs)
+        self._features.make_room()
+        output, features = self._full(*args, **kwargs)
+        self._features.store(self._calls, features)
+        self._bytes = max(self._bytes, self._features.nbytes)
         self._key = key
         adapters = self._adapters.state()  # after the call, which may have left a scale slightly off
         if adapters is not None:
             key["adapters"] = adapters
-        held = sum(feature.element_size() * feature.nelement() for feature in self._features.values())
-        self._bytes = max(self._bytes, held)
         return output
 
     def _count(self, did: Literal["full"] | int, key: dict[str, Any]) -> None:

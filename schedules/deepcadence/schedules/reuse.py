@@ -1,0 +1,93 @@
+"""What stands in for a feature at a partial call: the last one, or the polynomial through the last few."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from deepcadence.schedules.provenance import ReuseInfo
+
+Calls = Sequence[Literal["full"] | int]
+
+
+def polynomial_weights(known: Sequence[int], call: int, alpha: float = 1.0) -> tuple[float, ...]:
+    """How much each of the features of the calls `known` counts at `call`; the weights add up to one.
+
+    The Lagrange polynomial through all of them (a line through two, a parabola through three), of whose step away
+    from the feature of `known[0]`, the latest, the part `alpha` is taken: 0 holds that feature, 1 is the polynomial.
+    """
+    weights = []
+    for index, node in enumerate(known):
+        weight = 1.0
+        for other in (*known[:index], *known[index + 1 :]):
+            weight *= (call - other) / (node - other)
+        weights.append(alpha * weight + (1 - alpha) * (index == 0))
+    return tuple(weights)
+
+
+def cuts_needed(calls: Calls, order: int) -> tuple[frozenset[int], ...]:
+    """Per call, were it full: the cuts at which the calls after it may still use its feature.
+
+    That is until `order` + 1 other full calls have taken its place.
+    """
+    return tuple(frozenset(_cuts_ahead(calls, call, order)) for call in range(len(calls)))
+
+
+def _cuts_ahead(calls: Calls, call: int, order: int) -> set[int]:
+    cuts: set[int] = set()
+    others = 0
+    for entry in calls[call + 1 :]:
+        if entry != "full":
+            cuts.add(entry)
+            continue
+        others += 1
+        if others > order:
+            break
+    return cuts
+
+
+class Features:
+    """The features that a run holds: per cut in use, those of the last full call, or of `order` + 1 full calls."""
+
+    def __init__(self, reuse: ReuseInfo, needed: Sequence[frozenset[int]]) -> None:
+        self._order, self._alpha = reuse.order or 0, 1.0 if reuse.alpha is None else float(reuse.alpha)
+        self._needed = needed
+        self._stored: list[tuple[int, dict[int, torch.Tensor]]] = []  # (call, feature of each cut), the latest first
+
+    def __contains__(self, cut: int) -> bool:
+        return bool(self._stored) and cut in self._stored[0][1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the features take."""
+        held = (feature for _, features in self._stored for feature in features.values())
+        return sum(feature.element_size() * feature.nelement() for feature in held)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._stored = []
+
+    def make_room(self) -> None:
+        """Let go of what the next full call replaces; before that call, so that old and new never coexist."""
+        del self._stored[self._order :]
+
+    def store(self, call: int, features: Mapping[int, torch.Tensor]) -> None:
+        """Keep of the features of a full call those that the schedule may still use."""
+        self.make_room()
+        kept = {cut: feature for cut, feature in features.items() if cut in self._needed[call]}
+        self._stored.insert(0, (call, kept))
+
+    def stand_in(self, cut: int, call: int) -> torch.Tensor:
+        """The feature for a partial call at `cut`: as stored, or extrapolated from as many as there are."""
+        latest = self._stored[0][1][cut]
+        if self._alpha == 0 or len(self._stored) == 1:
+            return latest
+        known = [(at, features[cut]) for at, features in self._stored if cut in features]
+        weights = polynomial_weights([at for at, _ in known], call, self._alpha)
+        result = latest
+        for weight, (_, feature) in zip(weights[1:], known[1:], strict=True):
+            # In this form the weights need not add up to one exactly. A lerp is one kernel and rounds once.
+            result = torch.lerp(latest, feature, weight) if result is latest else result + weight * (feature - latest)
+        return result
