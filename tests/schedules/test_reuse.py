@@ -52,7 +52,7 @@ class TestWeights:
 class TestWhatIsKept:
     """One tensor per cut that a later partial call uses, and one more per order."""
 
-    CALLS = ("full", 2, "full", 0, 1, "full", 0, 0, "full", "full", 1)
+    CALLS: tuple[Any, ...] = ("full", 2, "full", 0, 1, "full", 0, 0, "full", "full", 1)
 
     def test_cuts_needed(self) -> None:
         assert [set(cuts) for cuts in cuts_needed(self.CALLS, 0)] == [
@@ -82,7 +82,7 @@ class TestWhatIsKept:
     @pytest.mark.parametrize("order", [0, 1, 2])
     def test_bytes_held(self, order: int) -> None:
         pipe = tiny.ddim_pipeline()
-        reuse = {"mode": "extrapolate", "order": order} if order else {}
+        reuse: dict[str, Any] = {"mode": "extrapolate", "order": order} if order else {}
         with cached(pipe, schedule()) as run:
             generate(pipe)
             one = run.stats.bytes_held
@@ -146,7 +146,7 @@ class TestExtrapolate:
                 known = [(call, features[1]), *known[:order]]
             else:
                 weights = polynomial_weights([at for at, _ in known], call, 0.75)
-                feature = sum(w * f for w, (_, f) in zip(weights, known, strict=True))
+                feature = torch.stack([w * f for w, (_, f) in zip(weights, known, strict=True)]).sum(0)
                 output = views.partial(1, feature, sample, 500 - 50 * call)
             torch.testing.assert_close(found[call], output.sample, rtol=1e-4, atol=1e-5)
 
@@ -195,5 +195,5 @@ class TestInTheFile:
     )
     def test_what_is_wrong_is_said(self, reuse: dict[str, Any], place: str, found: str, expected: str) -> None:
         with pytest.raises(ScheduleError) as caught:
-            Schedule(calls=("full", 1), reuse=reuse)  # type: ignore[arg-type]
+            Schedule(calls=("full", 1), reuse=reuse)
         assert f"{place}: found {found}, expected {expected}" in str(caught.value)

@@ -136,17 +136,21 @@ def estimate(mean: float, low: float, high: float) -> Estimate:
     ],
 )
 def test_the_verdict_is_honest_about_fewer_steps(fewer: Estimate, said: str) -> None:
-    assert said in words("x", uniform=None, fewer=(7, fewer), chosen_is_uniform=False)
+    assert said in words("x", uniform={}, fewer=(7, fewer), chosen_is=None)
 
 
 def test_the_verdict_is_honest_about_uniform() -> None:
     def say(difference: Estimate) -> str:
-        return words("x", uniform=("u", difference), fewer=None, chosen_is_uniform=False)
+        return words("x", uniform={"held": ("u", difference)}, fewer=None, chosen_is=None)
 
-    assert "(u) is 1.00 dB (95% interval 0.50 to 2.00) worse" in say(estimate(1, 0.5, 2))
+    assert "with features held (u) is 1.00 dB (95% interval 0.50 to 2.00) worse" in say(estimate(1, 0.5, 2))
     assert "better: use that" in say(estimate(-1, -2, -0.5))
     assert "cannot be told apart" in say(estimate(0, -1, 1))
-    assert "itself the best uniform" in words("x", uniform=("u", estimate(0, 0, 0)), fewer=None, chosen_is_uniform=True)
+    both: dict[str, tuple[str, Estimate | None]] = {"held": ("u", estimate(4, 3, 5)), "extrapolated": ("v", None)}
+    said = words("x", uniform=both, fewer=None, chosen_is="extrapolated")
+    assert "with features held (u) is 4.00 dB" in said
+    assert "itself the best uniform one with features extrapolated" in said
+    assert "No uniform schedule is as cheap" in words("x", uniform={}, fewer=None, chosen_is=None)
 
 
 def test_the_front_is_exported_whole(workload: Workload, result: StudyResult, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def kill_in_a_trial(backend: BaseStorage, worker: subprocess.Popen[bytes], finis
 
 def check_complete(result: StudyResult, backend: BaseStorage, trials: int) -> None:
     assert Counter(t.origin for t in result.trials) == {
-        "uniform": 2,
+        "uniform": 4,  # two held, two extrapolated
         "published": 1,
         "fewer_steps": 1,
         "nonuniform": trials,

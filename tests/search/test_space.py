@@ -48,13 +48,16 @@ def test_baselines_are_bounded_and_cover_the_three_kinds() -> None:
     space = SearchSpace.default(50, 50, range(12))
     found = baselines(space)
     kinds = [candidate.origin for candidate in found]
-    assert kinds.count("uniform") == 24
+    assert kinds.count("uniform") == 2 * 24
     assert 1 <= kinds.count("published") <= 6
     assert kinds.count("fewer_steps") == 9
     assert len({candidate.label for candidate in found}) == len(found)
     uniform = [candidate for candidate in found if candidate.origin == "uniform"]
     assert {candidate.interval for candidate in uniform} == {2, 3, 4, 5, 7, 10}
     assert {candidate.cut for candidate in uniform} == {0, 1, 2, 3}
+    assert [candidate.order for candidate in uniform] == [0] * 24 + [1] * 24
+    held_only = baselines(SearchSpace.default(50, 50, range(12), orders=(0,)))
+    assert [c.origin for c in held_only].count("uniform") == 24
 
 
 def test_the_published_schedule_is_what_the_authors_code_computes() -> None:

@@ -118,7 +118,7 @@ class Demo:
         path, seeds = held_out_path(self.schedule_path), held_out_seeds(result, self.budget.held_out)
         if path.exists() and self.schedule_path.exists():
             found = HeldOut.load(path)
-            if (found.chosen.calls, found.seeds) == (chosen.calls, seeds):
+            if (found.chosen.calls, found.chosen.order, found.seeds) == (chosen.calls, chosen.order, seeds):
                 self._reused(path)
                 return found, False
         held_out = finalize(

@@ -29,7 +29,12 @@ def comparison_table(held_out: HeldOut) -> Table:
     for name in ("full+\npartial\ncalls", "fewer\nMACs", "less\ntime", "PSNR, dB\n95% interval", "SSIM\n95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_row("no schedule", f"{held_out.num_calls}+0", "1.00x", "1.00x", "", "")
-    names = (("chosen", held_out.chosen), ("uniform 1:N", held_out.uniform), ("fewer steps", held_out.fewer_steps))
+    names = (
+        ("chosen", held_out.chosen),
+        ("uniform, held", held_out.uniform),
+        ("uniform, extrap.", held_out.uniform_extrapolated),
+        ("fewer steps", held_out.fewer_steps),
+    )
     for name, row in names:
         if row is not None:
             table.add_row(*_cells(name, row), style="bold" if row is held_out.chosen else None)

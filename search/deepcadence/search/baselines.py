@@ -1,9 +1,10 @@
-"""What a search must beat: uniform 1:N, the authors' published schedule, and fewer steps."""
+"""What a search must beat: uniform 1:N, held and extrapolated, the authors' published schedule, and fewer steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 from deepcadence.schedules import ScheduleError, nonuniform, uniform
 from deepcadence.search.candidates import Candidate, from_schedule
@@ -32,7 +33,8 @@ def baselines(
 
     Args:
         space: says how long a run is, and which cuts and intervals to cover.
-        max_uniform: at most this many uniform schedules; of more cuts the outermost.
+        max_uniform: at most this many uniform schedules of each reuse (held, and along a line where the space has
+            that); of more cuts the outermost.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which to run the uncached sampler; default: nine from 80% to 10% of the steps.
     """
@@ -49,17 +51,18 @@ def default_fewer_steps(steps: int) -> list[int]:
     return sorted({count for f in _FRACTIONS if 2 <= (count := round(f * steps)) < steps}, reverse=True)
 
 
-def uniform_candidate(space: SearchSpace, interval: int, cut: int) -> Candidate:
+def uniform_candidate(space: SearchSpace, interval: int, cut: int, order: Literal[0, 1, 2] = 0) -> Candidate:
     """A full call every `interval` calls, the rest partial at `cut`."""
-    schedule = uniform(space.num_calls, interval, cut)
-    return from_schedule(schedule, origin="uniform", label=f"uniform 1:{interval} cut {cut}", steps=space.steps)
+    schedule, label = uniform(space.num_calls, interval, cut), f"uniform 1:{interval} cut {cut}"
+    return from_schedule(schedule, origin="uniform", label=label, steps=space.steps, order=order)
 
 
 def _uniform(space: SearchSpace, limit: int) -> list[Candidate]:
     intervals = _intervals(space)
     cuts = space.cuts[: math.ceil(limit / len(intervals))]  # the outer ones, which save the most
     grid = [(interval, cut) for interval in intervals for cut in cuts]
-    return [uniform_candidate(space, *point) for point in grid[:limit]]
+    orders: tuple[Literal[0, 1], ...] = (0, 1) if 1 in space.orders else (0,)
+    return [uniform_candidate(space, *point, order=order) for order in orders for point in grid[:limit]]
 
 
 def _published(space: SearchSpace, limit: int) -> list[Candidate]:

@@ -26,6 +26,7 @@ class Candidate(BaseModel):
         calls: "full" or the cut to reuse at, call by call; None for fewer steps.
         steps: sampler steps of the run (those of the reference, but for fewer steps).
         cut, interval, center, power, formula: what generated `calls`; None where it does not apply.
+        order: how features are reused: 0 holds the last one, 1 extrapolates along a line, 2 along a parabola.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,13 +40,14 @@ class Candidate(BaseModel):
     center: float | None = None
     power: float | None = None
     formula: Formula | None = None
+    order: Literal[0, 1, 2] = 0
 
     @property
     def key(self) -> str:
-        """Equal for candidates that run the same: a hash of the calls, or the number of steps."""
+        """Equal for candidates that run the same: a hash of calls and order, or the number of steps."""
         if self.calls is None:
             return f"steps:{self.steps}"
-        return hashlib.sha256(json.dumps(self.calls).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.order, self.calls]).encode()).hexdigest()
 
     @property
     def full_calls(self) -> int | None:
@@ -73,16 +75,23 @@ class Candidate(BaseModel):
             "formula": self.formula,
         }
         return Schedule.model_validate(
-            {"calls": list(self.calls), "generator": {key: v for key, v in generator.items() if v is not None}}
+            {
+                "calls": list(self.calls),
+                "reuse": {"mode": "extrapolate", "order": self.order} if self.order else {"mode": "hold"},
+                "generator": {key: v for key, v in generator.items() if v is not None},
+            }
         )
 
 
-def from_schedule(schedule: Schedule, *, origin: Origin, label: str, steps: int) -> Candidate:
-    """The candidate that runs a generated schedule."""
+def from_schedule(
+    schedule: Schedule, *, origin: Origin, label: str, steps: int, order: Literal[0, 1, 2] = 0
+) -> Candidate:
+    """The candidate that runs a generated schedule, with features reused by `order`, which the label then says."""
     generator = schedule.generator
     return Candidate(
         origin=origin,
-        label=label,
+        label=f"{label} order {order}" if order else label,
+        order=order,
         calls=tuple(schedule.calls),
         steps=steps,
         cut=schedule.cuts[0] if len(schedule.cuts) == 1 else None,

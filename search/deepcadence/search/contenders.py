@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from deepcadence.probe import Macs, Workload
 from deepcadence.search.baselines import uniform_candidate
 from deepcadence.search.candidates import Candidate
@@ -18,6 +20,7 @@ def best_uniform(
     macs: Macs,
     limit: float,
     *,
+    order: Literal[0, 1, 2] = 0,
     measure_missing: bool = True,
     progress: Progress | None = None,
 ) -> Candidate | None:
@@ -30,16 +33,18 @@ def best_uniform(
         result: the study.
         macs: cost of the calls, by the rules of `limit`.
         limit: mean MACs per call.
+        order: of the extrapolation; 0 holds features.
         measure_missing: run the ones that the study did not; else they do not compete.
         progress: told of the runs under "uniform baselines".
 
     Returns:
         None if no uniform schedule is that cheap.
     """
-    known = {t.calls: result.quality(t) for t in result.trials if t.origin == "uniform"}
-    uniform = [Candidate(**_core(t)) for t in result.trials if t.origin == "uniform"]
+    trials = [t for t in result.trials if t.origin == "uniform" and t.order == order]
+    known = {t.calls: result.quality(t) for t in trials}
+    uniform = [Candidate(**_core(t)) for t in trials]
     fitting = [candidate for candidate in uniform if _mean(candidate, macs) <= limit * _ROUNDING]
-    missing = [c for c in _smallest_intervals(result, macs, limit) if c.calls not in known]
+    missing = [c for c in _smallest_intervals(result, macs, limit, order) if c.calls not in known]
     if measure_missing and missing:
         evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs)
         for done, candidate in enumerate(missing, 1):
@@ -64,12 +69,12 @@ def most_steps(evaluator: Evaluator, limit: float) -> int | None:
     return fits or None
 
 
-def _smallest_intervals(result: StudyResult, macs: Macs, limit: float) -> list[Candidate]:
+def _smallest_intervals(result: StudyResult, macs: Macs, limit: float, order: Literal[0, 1, 2]) -> list[Candidate]:
     space = SearchSpace.default(result.num_calls, result.steps, result.cuts)
     found: list[Candidate] = []
     for cut in result.cuts:
         for interval in range(2, result.num_calls + 1):
-            candidate = uniform_candidate(space, interval, cut)
+            candidate = uniform_candidate(space, interval, cut, order)
             if _mean(candidate, macs) <= limit * _ROUNDING:
                 found.append(candidate)
                 break

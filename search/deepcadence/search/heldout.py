@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,7 @@ class Comparison(BaseModel):
     """One way of running the model, measured on held-out seeds.
 
     Attributes:
-        origin, label, calls, steps: what ran, as in `Candidate`.
+        origin, label, calls, order, steps: what ran, as in `Candidate`.
         full_calls, partial_calls: of a run.
         mean_macs: MACs of a run (exact) divided by the calls of the reference run, per sample.
         speedup: MACs of a full call divided by `mean_macs`.
@@ -42,6 +43,7 @@ class Comparison(BaseModel):
     origin: Origin
     label: str
     calls: tuple[str | int, ...] | None
+    order: int = 0
     steps: int
     full_calls: int
     partial_calls: int
@@ -61,7 +63,8 @@ class HeldOut(BaseModel):
     Attributes:
         schedule: the chosen one, ready to be saved.
         chosen: its figures.
-        uniform: the best uniform schedule within the budget of MACs; None if none is that cheap.
+        uniform: the best uniform schedule within the budget of MACs, features held; None if none is that cheap.
+        uniform_extrapolated: the same with features reused as the choice does; None if that holds them.
         fewer_steps: the uncached sampler with the most steps within the budget; None likewise.
         seeds: that were run, none of them a search seed.
         num_calls, full_macs, seconds_per_sample: of the uncached reference run.
@@ -72,8 +75,9 @@ class HeldOut(BaseModel):
 
     schedule: Schedule
     chosen: Comparison
-    uniform: Comparison | None
-    fewer_steps: Comparison | None
+    uniform: Comparison | None = None
+    uniform_extrapolated: Comparison | None = None
+    fewer_steps: Comparison | None = None
     seeds: tuple[int, ...]
     num_calls: int
     full_macs: int
@@ -83,17 +87,22 @@ class HeldOut(BaseModel):
     @property
     def rows(self) -> list[Comparison]:
         """The chosen schedule, then its rivals."""
-        return [row for row in (self.chosen, self.uniform, self.fewer_steps) if row is not None]
+        rows = (self.chosen, self.uniform, self.uniform_extrapolated, self.fewer_steps)
+        return [row for row in rows if row is not None]
 
     @property
     def verdict(self) -> str:
         """In plain words: whether the schedule is worth it. Says so if fewer steps do better."""
-        uniform, fewer = self.uniform, self.fewer_steps
+        chosen, fewer = self.chosen, self.fewer_steps
+        uniform = {"held": self.uniform, "extrapolated": self.uniform_extrapolated}
         return words(
-            self.chosen.label,
-            uniform=(uniform.label, uniform.psnr_difference) if uniform and uniform.psnr_difference else None,
-            fewer=(fewer.steps, fewer.psnr_difference) if fewer and fewer.psnr_difference else None,
-            chosen_is_uniform=uniform is not None and uniform.calls == self.chosen.calls,
+            chosen.label,
+            uniform={how: (row.label, row.psnr_difference) for how, row in uniform.items() if row is not None},
+            fewer=(fewer.steps, fewer.psnr_difference) if fewer is not None else None,
+            chosen_is=next(
+                (how for how, row in uniform.items() if row and (row.calls, row.order) == (chosen.calls, chosen.order)),
+                None,
+            ),
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -129,7 +138,7 @@ def finalize(
     measure_missing: bool = True,
     progress: Progress | None = None,
 ) -> HeldOut:
-    """Measure a choice on held-out seeds, next to the best uniform schedule and fewer steps within the same budget.
+    """Measure a choice on held-out seeds, next to the best uniform schedules and fewer steps within the same budget.
 
     The budget is what `target_speedup` leaves of the full run's MACs: every contender may use the best setting that the
     target allows. Without a target it is the MACs of the choice.
@@ -156,26 +165,55 @@ def finalize(
     limit = schedule.mean_macs(macs.full, macs.partial)
     if target_speedup is not None:
         limit = max(limit, macs.full / target_speedup)
-    uniform = best_uniform(workload, result, macs, limit, measure_missing=measure_missing, progress=progress)
-    steps = most_steps(evaluator, limit)
-
+    rivals = _rivals(evaluator, workload, result, chosen, limit, measure_missing, progress)
     base = evaluator.measure(schedule, phase="schedule")
-    same = uniform is not None and uniform.calls == chosen.calls
-    rival = base if uniform is None or same else evaluator.measure(uniform.schedule(), phase="uniform")
-    fewer = None if steps is None else evaluator.measure_fewer_steps(steps, phase="fewer steps")
-    contenders = [chosen, *([] if uniform is None or same else [uniform]), *([] if steps is None else [_steps(steps)])]
-    speedups = wall_speedups(evaluator.workload, contenders, progress=held_out_phases(progress))
+    speedups = _speedups(evaluator.workload, [chosen, *rivals.values()], held_out_phases(progress))
+    rows = {}
+    for name, rival in rivals.items():
+        measured = base if rival.key == chosen.key else _measure(evaluator, rival, name.replace("_", " "))
+        rows[name] = _row(evaluator, rival, measured, speedups[rival.key], base)
     return HeldOut(
         schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base)),
-        chosen=_row(evaluator, chosen, base, speedups[0]),
-        uniform=None if uniform is None else _row(evaluator, uniform, rival, speedups[0 if same else 1], base),
-        fewer_steps=None if fewer is None else _row(evaluator, contenders[-1], fewer, speedups[-1], base),
+        chosen=_row(evaluator, chosen, base, speedups[chosen.key]),
+        **rows,
         seeds=seeds,
         num_calls=evaluator.num_calls,
         full_macs=macs.full,
         seconds_per_sample=evaluator.reference.seconds_per_sample,
         evaluations=result.evaluations,
     )
+
+
+def _rivals(
+    evaluator: Evaluator,
+    workload: Workload,
+    result: StudyResult,
+    chosen: Candidate,
+    limit: float,
+    measure_missing: bool,
+    progress: Progress | None,
+) -> dict[str, Candidate]:
+    """The contenders of at most `limit` mean MACs, by their names in `HeldOut`."""
+    best = functools.partial(best_uniform, workload, result, evaluator.macs, limit)
+    found = {"uniform": best(measure_missing=measure_missing, progress=progress)}
+    if chosen.order:
+        found["uniform_extrapolated"] = best(order=chosen.order, measure_missing=measure_missing, progress=progress)
+    steps = most_steps(evaluator, limit)
+    if steps is not None:
+        found["fewer_steps"] = Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
+    return {name: candidate for name, candidate in found.items() if candidate is not None}
+
+
+def _measure(evaluator: Evaluator, what: Candidate, phase: str) -> Measurement:
+    if what.calls is None:
+        return evaluator.measure_fewer_steps(what.steps, phase=phase)
+    return evaluator.measure(what.schedule(), phase=phase)
+
+
+def _speedups(workload: Workload, contenders: Sequence[Candidate], progress: Progress | None) -> dict[str, float]:
+    """By key, since what runs the same is timed once."""
+    different = {candidate.key: candidate for candidate in contenders}
+    return dict(zip(different, wall_speedups(workload, tuple(different.values()), progress=progress), strict=True))
 
 
 def _row(
@@ -190,6 +228,7 @@ def _row(
         origin=what.origin,
         label=what.label,
         calls=what.calls,
+        order=what.order,
         steps=what.steps,
         full_calls=evaluator.calls_of(what.steps) if full is None else full,
         partial_calls=partial or 0,
@@ -202,10 +241,6 @@ def _row(
         psnr_difference=None if chosen is None else paired_difference(chosen.psnr, measured.psnr),
         ssim_difference=None if chosen is None else paired_difference(chosen.ssim, measured.ssim),
     )
-
-
-def _steps(steps: int) -> Candidate:
-    return Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
 
 
 def check_held_out(seeds: Sequence[int], result: StudyResult) -> None:

@@ -48,6 +48,7 @@ def study_identity(workload: Workload, space: SearchSpace, macs: Macs, metric: s
             "intervals": space.intervals,
             "centers": space.centers,
             "powers": space.powers,
+            "orders": space.orders,
         },
         "macs": {
             "full": macs.full,

@@ -95,8 +95,7 @@ def _finished_twin(candidate: Candidate, others: list[FrozenTrial]) -> FrozenTri
         record = trial.user_attrs.get(RECORD)
         if trial.state != TrialState.COMPLETE or record is None or record["reused_from"] is not None:
             continue
-        same = record["steps"] == candidate.steps if candidate.calls is None else True
-        if same and record["calls"] == (None if candidate.calls is None else list(candidate.calls)):
+        if Candidate(**{name: record[name] for name in Candidate.model_fields}).key == candidate.key:
             return trial
     return None
 

@@ -43,6 +43,7 @@ def documented(
     plain = None if timesteps is None else [_plain(timestep) for timestep in timesteps]
     return Schedule(
         calls=schedule.calls,
+        reuse=schedule.reuse,
         generator=schedule.generator,
         model=model_info(model, {cut: layers[cut] for cut in schedule.cuts}),
         sampler=sampler_info(workload.pipeline.scheduler, plain),

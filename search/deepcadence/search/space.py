@@ -1,10 +1,10 @@
-"""The space of non-uniform schedules: interval, center, power, cut."""
+"""The space of non-uniform schedules: interval, center, power, cut, and the order of extrapolation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast
 
 import optuna
 
@@ -28,6 +28,7 @@ class SearchSpace:
         intervals: lowest and highest N, a full call every N calls on average.
         centers: lowest and highest c, the call around which full calls are densest, in whole calls.
         powers: lowest and highest p, how strongly they gather there; steps of 0.05.
+        orders: how features may be reused: 0 holds the last one, 1 extrapolates along a line, 2 along a parabola.
     """
 
     num_calls: int
@@ -36,6 +37,7 @@ class SearchSpace:
     intervals: tuple[int, int]
     centers: tuple[int, int]
     powers: tuple[float, float] = (1.05, 2.5)
+    orders: tuple[int, ...] = (0, 1, 2)
 
     @classmethod
     def default(
@@ -46,8 +48,9 @@ class SearchSpace:
         *,
         intervals: tuple[int, int] | None = None,
         powers: tuple[float, float] | None = None,
+        orders: Iterable[int] | None = None,
     ) -> SearchSpace:
-        """N from 2 to 10 (or to T / 2 in short runs), c over the whole run, p from 1.05 to 2.5.
+        """N from 2 to 10 (or to T / 2 in short runs), c over the whole run, p from 1.05 to 2.5, every order.
 
         Raises:
             SearchError: a range is empty or outside the run.
@@ -59,6 +62,7 @@ class SearchSpace:
             intervals=intervals or (2, max(2, min(_MAX_INTERVAL, num_calls // 2))),
             centers=(0, num_calls - 1),
             powers=powers or (1.05, 2.5),
+            orders=(0, 1, 2) if orders is None else tuple(sorted(set(orders))),
         )
         space.check()
         return space
@@ -74,6 +78,8 @@ class SearchSpace:
             raise SearchError(f"intervals are {self.intervals}; expected 2 <= low <= high <= {self.num_calls}")
         if not 1.0 < self.powers[0] <= self.powers[1]:
             raise SearchError(f"powers are {self.powers}; expected 1 < low <= high")
+        if not self.orders or not set(self.orders) <= {0, 1, 2}:
+            raise SearchError(f"orders are {self.orders}; expected one or more of 0, 1, 2")
 
     def suggest(self, trial: optuna.Trial) -> Candidate:
         """Ask Optuna for a point of the space."""
@@ -81,9 +87,10 @@ class SearchSpace:
         cut = int(trial.suggest_categorical("cut", self.cuts))
         center = trial.suggest_int("center", *self.centers)
         power = round(trial.suggest_float("power", *self.powers, step=_POWER_STEP), 4)
+        order = cast(Literal[0, 1, 2], trial.suggest_categorical("order", self.orders))
         schedule = nonuniform(self.num_calls, interval, cut, center, power)
         label = f"1:{interval} cut {cut} c={center} p={power:g}"
-        return from_schedule(schedule, origin="nonuniform", label=label, steps=self.steps)
+        return from_schedule(schedule, origin="nonuniform", label=label, steps=self.steps, order=order)
 
     def tell_baseline(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """Let Optuna's sampler learn from a baseline: put what it shares with the space into the trial's parameters."""
@@ -93,12 +100,14 @@ class SearchSpace:
             trial.suggest_int("interval", *self.intervals)
         if candidate.cut in self.cuts:
             trial.suggest_categorical("cut", self.cuts)
+        if candidate.order in self.orders:
+            trial.suggest_categorical("order", self.orders)
 
     def baseline_params(self, candidate: Candidate) -> dict[str, Any]:
         """The values that `tell_baseline` will find, for `Study.enqueue_trial`."""
         if candidate.calls is None:
             return {}
-        return {"interval": candidate.interval, "cut": candidate.cut}
+        return {"interval": candidate.interval, "cut": candidate.cut, "order": candidate.order}
 
 
 def cuts_within_reach(macs: Macs, target_speedup: float) -> list[int]:

@@ -40,6 +40,7 @@ def run_study(
     cuts: Iterable[int] | None = None,
     intervals: tuple[int, int] | None = None,
     powers: tuple[float, float] | None = None,
+    orders: Iterable[int] | None = None,
     metric: Metric = "psnr",
     seed: int = 0,
     max_uniform: int = 24,
@@ -52,9 +53,10 @@ def run_study(
     """Search the schedules of a workload for the best quality at each cost.
 
     Two objectives: quality of the images against the uncached run on the same seeds (maximized), and mean MACs
-    (minimized). The baselines run first: uniform 1:N, the authors' published (c, p), and the same sampler with fewer
-    steps. The study may be killed at any moment; the same call resumes it. Several processes, on one machine or many,
-    may run the same call on one database: they share the work, and each returns when the study is complete.
+    (minimized). The baselines run first: uniform 1:N, held and extrapolated, the authors' published (c, p), and the
+    same sampler with fewer steps. The study may be killed at any moment; the same call resumes it. Several processes,
+    on one machine or many, may run the same call on one database: they share the work, and each returns when the study
+    is complete.
 
     Args:
         workload: pipeline, steps, search seeds, prompts.
@@ -66,6 +68,7 @@ def run_study(
         cuts: cuts to search; default: those of the profile, else all; without those that save less than 10%.
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
+        orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
         metric: "psnr" or "ssim".
         seed: of the search; the same seed on the same storage state proposes the same.
         max_uniform: at most this many uniform schedules among the baselines.
@@ -91,6 +94,7 @@ def run_study(
         _useful_cuts(evaluator.macs, wanted),
         intervals=intervals,
         powers=powers,
+        orders=orders,
     )
     identity = study_identity(workload, space, evaluator.macs, metric)
     todo = baselines(space, max_uniform=max_uniform, max_published=max_published, fewer_steps=fewer_steps)

@@ -123,8 +123,7 @@ def velocity_loss(
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
     with torch.autocast(clean.device.type, torch.bfloat16):
         predicted = model(noisy, timesteps).sample
-    loss = nn.functional.mse_loss(predicted.float(), velocity)
-    return loss
+    return nn.functional.mse_loss(predicted.float(), velocity)
 
 
 def train_step(run: Run, compiled: Callable[..., Any], images: torch.Tensor, arguments: argparse.Namespace) -> float:
