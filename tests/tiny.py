@@ -18,7 +18,12 @@ from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
     LDMPipeline,
+    PixArtTransformer2DModel,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
@@ -26,6 +31,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
     VQModel,
+    WanTransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -102,6 +108,112 @@ def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
     return unet2d_condition(seed, **(config | overrides))
+
+
+def _transformer(model_class: Any, seed: int, config: dict[str, Any]) -> Any:
+    with seeded(seed):
+        return lively(model_class(**config))
+
+
+def dit(seed: int = 0, **overrides: Any) -> DiTTransformer2DModel:
+    """Class-conditional DiT: 8x8 latents of 4 channels, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "num_embeds_ada_norm": 10,
+        "norm_elementwise_affine": False,
+    }
+    return _transformer(DiTTransformer2DModel, seed, config | overrides)
+
+
+def pixart(seed: int = 0, **overrides: Any) -> PixArtTransformer2DModel:
+    """PixArt: 8x8 latents of 4 channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": CONTEXT,
+        "attention_type": "default",
+        "use_additional_conditions": False,
+    }
+    return _transformer(PixArtTransformer2DModel, seed, config | overrides)
+
+
+def sd3(seed: int = 0, **overrides: Any) -> SD3Transformer2DModel:
+    """Stable Diffusion 3: 8x8 latents of 4 channels, text of width 32, 6 blocks of two streams. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "caption_projection_dim": 16,
+        "joint_attention_dim": CONTEXT,
+        "pooled_projection_dim": 16,
+        "pos_embed_max_size": 32,
+    }
+    return _transformer(SD3Transformer2DModel, seed, config | overrides)
+
+
+def flux(seed: int = 0, **overrides: Any) -> FluxTransformer2DModel:
+    """Flux: packed latents of 4 channels, text of width 32, 3 + 3 blocks of two streams. 3 cuts."""
+    config: dict[str, Any] = {
+        "in_channels": 16,
+        "num_layers": 3,
+        "num_single_layers": 3,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "joint_attention_dim": CONTEXT,
+        "pooled_projection_dim": 16,
+        "axes_dims_rope": (2, 2, 4),
+    }
+    return _transformer(FluxTransformer2DModel, seed, config | overrides)
+
+
+def sana(seed: int = 0, **overrides: Any) -> SanaTransformer2DModel:
+    """Sana: 8x8 latents of 4 channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 1,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "num_cross_attention_heads": 2,
+        "cross_attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": CONTEXT,
+    }
+    return _transformer(SanaTransformer2DModel, seed, config | overrides)
+
+
+def wan(seed: int = 0, **overrides: Any) -> WanTransformer3DModel:
+    """Wan: videos of 4 latent channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "patch_size": (1, 2, 2),
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "ffn_dim": 32,
+        "freq_dim": 16,
+        "text_dim": CONTEXT,
+        "rope_max_seq_len": 32,
+    }
+    return _transformer(WanTransformer3DModel, seed, config | overrides)
 
 
 def vae(seed: int = 0) -> AutoencoderKL:
