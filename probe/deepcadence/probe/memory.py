@@ -166,9 +166,10 @@ def _total(need: _Need, batch: int, dimensions: int, distance: int) -> int:
     return need.projected(batch, dimensions) + window + need.matrices(batch) + need.work
 
 
-def latent_size(trace: Trace) -> tuple[int, int]:
-    """(height, width) of the denoiser's input."""
-    return trace.sample_shape[-2], trace.sample_shape[-1]
+def latent_size(trace: Trace) -> tuple[int, ...]:
+    """(height, width) of the denoiser's input, (frames, height, width) of a video, (tokens,) of packed latents."""
+    packed = len(trace.sample_shape) == 2
+    return trace.sample_shape[:1] if packed else trace.sample_shape[1:]
 
 
 def _amount(count: int) -> str:

@@ -111,11 +111,18 @@ class _Probe:
                 f"found a run of {recording.num_calls} calls, expected {self.trace.num_calls}, as before"
             )
         self.timesteps = recording.timestep_numbers()
-        rows = len(recording.features[self.cuts[0]][0])
+        rows = self._rows(recording)
         self._compare(recording, len(seeds))
         if recording.errors is not None:
             found = recording.errors.matrices(rows, recording.num_calls)
             self._add("output_error", [found[cut] for cut in self.cuts], len(seeds))
+
+    def _rows(self, recording: Recording) -> int:
+        """Rows of each call, all sides of guidance together."""
+        first, *others = map(len, recording.features[self.cuts[0]])
+        if any(rows != first for rows in others):
+            raise ProfileError("found guidance that is not computed in every step, which cannot be profiled")
+        return first
 
     def _compare(self, recording: Recording, samples: int) -> None:
         results: dict[str, list[torch.Tensor]] = {"cosine": [], "relative_l2": [], "relative_l1": []}
@@ -173,7 +180,7 @@ class _Probe:
         """Full calls of all samples, and the partial calls of those whose output errors are measured."""
         calls, reach = self.trace.num_calls, self.plan.max_distance
         partial = len(self.cuts) * sum(min(call, reach) for call in range(calls))
-        return calls * len(self.workload.seeds) + partial * len(self.error_seeds)
+        return self.trace.sides * (calls * len(self.workload.seeds) + partial * len(self.error_seeds))
 
     def _tell(self, calls: int) -> None:
         self.done += calls

@@ -73,7 +73,7 @@ def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     if found.shape != expected.shape:
         return False
     error = torch.linalg.vector_norm((found - expected).float()) / torch.linalg.vector_norm(expected.float())
-    return error.item() <= torch.finfo(expected.dtype).eps ** 0.5
+    return bool(error <= torch.finfo(expected.dtype).eps ** 0.5)
 
 
 def _compare(plan: Plan, what: str, found: torch.Tensor, expected: torch.Tensor) -> None:

@@ -62,7 +62,7 @@ class Resume(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         entered = cast(Streams, self.before.entered)
-        parts = cast(torch.Tensor, self.feature).split([stream.shape[1] for stream in entered], dim=1)
+        parts = torch.split(cast(torch.Tensor, self.feature), [stream.shape[1] for stream in entered], dim=1)
         image, *text = (stream + part for stream, part in zip(entered, parts, strict=True))
         if text and args:
             return self.block(image, *text, *args[1:], **kwargs)

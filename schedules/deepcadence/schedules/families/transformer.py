@@ -22,17 +22,18 @@ from deepcadence.schedules.families.transformer_inputs import example_inputs, pa
 
 _PATHS = ("transformer_blocks", "single_transformer_blocks", "blocks")
 # Arguments and layers whose part in a forward is known. With any other, a block may do more than add to its input.
-_ARGUMENTS = frozenset(
-    """hidden_states timestep class_labels encoder_hidden_states encoder_hidden_states_image pooled_projections
-    added_cond_kwargs attention_mask encoder_attention_mask img_ids txt_ids guidance skip_layers
-    cross_attention_kwargs joint_attention_kwargs attention_kwargs block_controlnet_hidden_states
-    controlnet_block_samples controlnet_single_block_samples controlnet_blocks_repeat return_dict""".split()
-)
-_LAYERS = frozenset(
-    """pos_embed patch_embed patch_embedding x_embedder rope context_embedder time_text_embed time_embed adaln_single
-    condition_embedder caption_projection caption_norm image_proj encoder_hid_proj
-    norm_out proj_out proj_out_1 proj_out_2""".split()
-)
+_ARGUMENTS = {
+    *("hidden_states", "timestep", "class_labels", "encoder_hidden_states", "encoder_hidden_states_image"),
+    *("pooled_projections", "added_cond_kwargs", "attention_mask", "encoder_attention_mask", "img_ids", "txt_ids"),
+    *("guidance", "skip_layers", "cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs"),
+    *("block_controlnet_hidden_states", "controlnet_block_samples", "controlnet_single_block_samples"),
+    *("controlnet_blocks_repeat", "return_dict"),
+}
+_LAYERS = {
+    *("pos_embed", "patch_embed", "patch_embedding", "x_embedder", "rope", "context_embedder", "time_text_embed"),
+    *("time_embed", "adaln_single", "condition_embedder", "caption_projection", "caption_norm", "image_proj"),
+    *("encoder_hid_proj", "norm_out", "proj_out", "proj_out_1", "proj_out_2"),
+}
 
 
 def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
@@ -93,9 +94,7 @@ class TransformerFamily(Family):
     def cuts(self, model: nn.Module) -> dict[int, str]:
         """See `Family.cuts`: here the first and the last block that a partial call leaves out."""
         names = list(_blocks(model))
-        return {
-            cut: f"{names[start]} to {names[stop - 1]}" for cut, (start, stop) in enumerate(ranges(len(names)))
-        }
+        return {cut: f"{names[start]} to {names[stop - 1]}" for cut, (start, stop) in enumerate(ranges(len(names)))}
 
     def views(self, model: nn.Module, cuts: Iterable[int]) -> ResidualViews:
         """See `Family.views`."""
