@@ -105,7 +105,7 @@ def test_partial_calls_cost_more_the_higher_the_cut(make: Any) -> None:
     macs = count_macs(make(), size=size)
     figures = [macs.partial[cut] for cut in range(3)]
     assert figures == sorted(set(figures))
-    assert 0 < figures[0]
+    assert figures[0] > 0
     assert figures[-1] < macs.full
     # of 6 blocks that cost about as much each, 2, 3 and 4 run
     assert [round(6 * figure / macs.full) for figure in figures] == [2, 3, 4]

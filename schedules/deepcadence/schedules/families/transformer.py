@@ -89,6 +89,8 @@ class TransformerFamily(Family):
             return "it has no config as models of diffusers have"
         if len(_blocks(model)) < 3:
             return f"it has {len(_blocks(model))} blocks, and the first and the last one always run"
+        if _paired(model) and "joint_attention_kwargs" not in names:
+            return "text runs through its blocks beside the image, and in which order they return the two is not known"
         return _enabled_cache(model)
 
     def cuts(self, model: nn.Module) -> dict[int, str]:
