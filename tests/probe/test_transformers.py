@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deepcadence.probe import ProfileError, Workload, count_macs, probe, record
-from deepcadence.schedules import UnsupportedModelError, cached, from_full_calls, uniform
+from deepcadence.schedules import cached, from_full_calls, uniform
 from tests import tiny
 
 NEGATIVE = tuple(f"negative_{name}" for name in tiny.POOLED)
@@ -115,5 +115,5 @@ def test_sizes_of_videos_and_of_packed_latents() -> None:
     assert count_macs(tiny.wan(), size=(2, 8, 8)).sample_shape == (4, 2, 8, 8)
     assert count_macs(tiny.flux(), size=(8, 8)) == count_macs(tiny.flux(), size=(16,))
     assert count_macs(tiny.flux(), size=(16,)).sample_shape == (16, 16)
-    with pytest.raises(UnsupportedModelError, match="no sample_size; say which size"):
-        count_macs(tiny.flux())
+    assert count_macs(tiny.flux(), cuts=[0]).sample_shape == (64 * 64, 16)
+    assert count_macs(tiny.wan(rope_max_seq_len=64), cuts=[0]).sample_shape == (4, 21, 60, 104)

@@ -40,6 +40,12 @@ class Trace:
     timesteps: tuple[float, ...] | None
     sides: int = 1
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """(height, width) of the denoiser's input, (frames, height, width) of a video, (tokens,) of packed latents."""
+        packed = len(self.sample_shape) == 2
+        return self.sample_shape[:1] if packed else self.sample_shape[1:]
+
 
 class _Follower:
     """Has the denoiser answer the first call, and answers every further one with that same output."""

@@ -73,7 +73,7 @@ def count_macs(
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.
         counter: "exact" or "paper".
         size: (height, width) of the sample, in latent units for a latent model, (frames, height, width) for a video;
-            the config's sample size if None. Text has the tokens that the model's pipeline gives it by default.
+            the config's sample size if None, or what the model's pipelines have by default, as text has anyway.
         cuts: which cuts to count; all if None.
 
     Raises:

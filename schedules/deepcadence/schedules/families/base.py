@@ -73,7 +73,7 @@ class Family(ABC):
         """Random keyword arguments for `model.forward`.
 
         `size` is (height, width) in the model's own space, with more dimensions before them where it has more; None is
-        the configured sample size.
+        the configured sample size, or what the model's pipelines have by default.
         `device` and `dtype` are the model's where they are None.
         """
 

@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from deepcadence.schedules.errors import UnsupportedModelError
-
 # Flux takes latents in patches of this many by as many, as tokens.
 _PACKED_SIDE = 2
 _IMAGE_TOKENS = 257
+# What the models' pipelines have by default: tokens of text, and the size where a config says none (1024x1024 pixels;
+# 81 frames of 480x832).
 _FLUX_TOKENS, _SD3_TOKENS, _CAPTION_TOKENS, _VIDEO_TOKENS = 512, 77 + 256, 300, 512
+_FLUX_SIZE, _VIDEO_SIZE = (128, 128), (21, 60, 104)
 
 
 def parameter_names(model: nn.Module) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def example_inputs(
     """
     device, dtype = device or cast(torch.device, model.device), dtype or cast(torch.dtype, model.dtype)
     make, config, names = _Maker(model, batch, device, dtype, generator), _config(model), parameter_names(model)
-    inputs = _sample(make, size or _configured_size(config))
+    inputs = _sample(make, size or _configured_size(model))
     inputs["timestep"] = make.full(0.5) if is_packed(model) else torch.full((batch,), 500, device=device)
     tokens = text or text_tokens(model)
     if "encoder_hidden_states" in names:
@@ -103,10 +104,10 @@ def example_inputs(
     return inputs | _resolutions(make) | _pictures(make)
 
 
-def _configured_size(config: Mapping[str, Any]) -> tuple[int, ...]:
-    size = config.get("sample_size")
+def _configured_size(model: nn.Module) -> tuple[int, ...]:
+    size = _config(model).get("sample_size")
     if size is None:
-        raise UnsupportedModelError("the model's config has no sample_size; say which size is meant")
+        return _FLUX_SIZE if is_packed(model) else _VIDEO_SIZE
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
