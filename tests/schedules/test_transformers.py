@@ -19,6 +19,7 @@ from torch import nn
 from deepcadence.schedules import Schedule, UnsupportedModelError, apply, cached, from_full_calls, uniform
 from deepcadence.schedules.families import family_of
 from deepcadence.schedules.families.residual import ResidualViews
+from deepcadence.schedules.families.transformer import ranges
 from tests import tiny
 from tests.schedules.test_families import inputs_of, same
 
@@ -43,6 +44,30 @@ def generate(pipe: Any, steps: int = STEPS, **arguments: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     result: torch.Tensor = pipe(**(SMALL | arguments), generator=generator, num_inference_steps=steps).images
     return result
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        (3, [(1, 2)]),
+        (4, [(1, 3), (2, 3)]),
+        (28, [(1, 27), (2, 27), (2, 26), (3, 25), (4, 24), (6, 22), (8, 20), (12, 16)]),
+        (57, [(1, 56), (2, 56), (2, 55), (3, 54), (4, 53), (6, 51), (8, 49), (12, 45), (16, 41), (24, 33)]),
+    ],
+)
+def test_the_blocks_that_partial_calls_leave_out(blocks: int, expected: list[tuple[int, int]]) -> None:
+    assert ranges(blocks) == expected
+
+
+def test_cuts_are_named_by_the_blocks_that_their_feature_stands_for() -> None:
+    model = tiny.flux(num_layers=2, num_single_layers=8)
+    assert family_of(model).cuts(model) == {
+        0: "transformer_blocks.1 to single_transformer_blocks.6",
+        1: "single_transformer_blocks.0 to single_transformer_blocks.6",
+        2: "single_transformer_blocks.0 to single_transformer_blocks.5",
+        3: "single_transformer_blocks.1 to single_transformer_blocks.4",
+        4: "single_transformer_blocks.2 to single_transformer_blocks.3",
+    }
 
 
 class TestControlNet:
@@ -109,8 +134,12 @@ class TestSkippedLayers:
 
     def test_it_is_a_side_of_its_own(self) -> None:
         pipe = tiny.sd3_pipeline()
-        arguments = {**tiny.text(*tiny.POOLED, *NEGATIVE), "guidance_scale": 4.0}
-        skipping = {"skip_guidance_layers": [3], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 1.0}
+        arguments: dict[str, Any] = {**tiny.text(*tiny.POOLED, *NEGATIVE), "guidance_scale": 4.0}
+        skipping: dict[str, Any] = {
+            "skip_guidance_layers": [3],
+            "skip_layer_guidance_start": 0.0,
+            "skip_layer_guidance_stop": 1.0,
+        }
         plain = generate(pipe, **arguments, **skipping)
         with cached(pipe, uniform(STEPS, 1, 1)):
             assert torch.equal(generate(pipe, **arguments, **skipping), plain)
@@ -262,13 +291,13 @@ class TestChangesOfTheModel:
             with pytest.raises(ZeroDivisionError):
                 views.partial(1, features[1], **inputs)
             handle.remove()
-        held = [mark.entered for mark in views._marks.values()]
+        held: list[Any] = [mark.entered for mark in views._marks.values()]
         held += [part for _, mark, resume in views._partial.values() for part in (mark.entered, resume.feature)]
         assert held == [None] * len(held)
 
     def test_guidance_off_within_a_run(self) -> None:
         pipe = tiny.sd3_pipeline()
-        arguments = tiny.text(*tiny.POOLED, *NEGATIVE)
+        arguments: dict[str, Any] = tiny.text(*tiny.POOLED, *NEGATIVE)
 
         def off(pipe: Any, step: int, _timestep: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
             if step != 2:
@@ -276,7 +305,7 @@ class TestChangesOfTheModel:
             pipe._guidance_scale = 1.0
             return {name: kwargs[name][2:] for name in tiny.POOLED}
 
-        watched = {
+        watched: dict[str, Any] = {
             "callback_on_step_end": off,
             "callback_on_step_end_tensor_inputs": ["latents", *tiny.POOLED],
         }
@@ -345,7 +374,7 @@ class TestSides:
         from deepcadence.schedules import ScheduleWarning
 
         pipe = tiny.flux_pipeline()
-        arguments = {**tiny.text(*tiny.POOLED, *NEGATIVE), "true_cfg_scale": 2.0}
+        arguments: dict[str, Any] = {**tiny.text(*tiny.POOLED, *NEGATIVE), "true_cfg_scale": 2.0}
         with cached(pipe, uniform(9, 3, 1)), pytest.warns(ScheduleWarning, match="made 6 calls, the schedule has 9"):
             generate(pipe, **arguments)
 
@@ -422,7 +451,7 @@ def test_two_graphs_per_cut() -> None:
     from torch._dynamo.testing import CompileCounter
 
     pipe = tiny.flux_pipeline()
-    arguments = {**tiny.text(*tiny.POOLED, *NEGATIVE), "true_cfg_scale": 2.0}
+    arguments: dict[str, Any] = {**tiny.text(*tiny.POOLED, *NEGATIVE), "true_cfg_scale": 2.0}
     schedule = Schedule(calls=("full", 1, 1, "full", 1, 1))
     with cached(pipe, schedule):
         expected = generate(pipe, **arguments)
