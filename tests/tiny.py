@@ -13,12 +13,26 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLWan,
     DDIMPipeline,
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     LDMPipeline,
+    PixArtAlphaPipeline,
+    PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
@@ -26,6 +40,8 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
     VQModel,
+    WanPipeline,
+    WanTransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -104,10 +120,118 @@ def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
     return unet2d_condition(seed, **(config | overrides))
 
 
-def vae(seed: int = 0) -> AutoencoderKL:
+def _transformer(model_class: Any, seed: int, config: dict[str, Any]) -> Any:
+    with seeded(seed):
+        return lively(model_class(**config))
+
+
+def dit(seed: int = 0, **overrides: Any) -> DiTTransformer2DModel:
+    """Class-conditional DiT: 8x8 latents of 4 channels, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "num_embeds_ada_norm": 1000,  # the pipeline takes class 1000 for none
+        "norm_elementwise_affine": False,
+    }
+    return _transformer(DiTTransformer2DModel, seed, config | overrides)
+
+
+def pixart(seed: int = 0, **overrides: Any) -> PixArtTransformer2DModel:
+    """PixArt: 8x8 latents of 4 channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 8,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": CONTEXT,
+        "attention_type": "default",
+        "use_additional_conditions": False,
+    }
+    return _transformer(PixArtTransformer2DModel, seed, config | overrides)
+
+
+def sd3(seed: int = 0, **overrides: Any) -> SD3Transformer2DModel:
+    """Stable Diffusion 3: 8x8 latents of 4 channels, text of width 32, 6 blocks of two streams. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 2,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "caption_projection_dim": 16,
+        "joint_attention_dim": CONTEXT,
+        "pooled_projection_dim": 16,
+        "pos_embed_max_size": 32,
+    }
+    return _transformer(SD3Transformer2DModel, seed, config | overrides)
+
+
+def flux(seed: int = 0, **overrides: Any) -> FluxTransformer2DModel:
+    """Flux: packed latents of 4 channels, text of width 32, 3 + 3 blocks of two streams. 3 cuts."""
+    config: dict[str, Any] = {
+        "in_channels": 16,
+        "num_layers": 3,
+        "num_single_layers": 3,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "joint_attention_dim": CONTEXT,
+        "pooled_projection_dim": 16,
+        "axes_dims_rope": (2, 2, 4),
+    }
+    return _transformer(FluxTransformer2DModel, seed, config | overrides)
+
+
+def sana(seed: int = 0, **overrides: Any) -> SanaTransformer2DModel:
+    """Sana: 8x8 latents of 4 channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "patch_size": 1,
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 8,
+        "num_cross_attention_heads": 2,
+        "cross_attention_head_dim": 8,
+        "cross_attention_dim": 16,
+        "caption_channels": CONTEXT,
+    }
+    return _transformer(SanaTransformer2DModel, seed, config | overrides)
+
+
+def wan(seed: int = 0, **overrides: Any) -> WanTransformer3DModel:
+    """Wan: videos of 4 latent channels, text of width 32, 6 blocks. 3 cuts."""
+    config: dict[str, Any] = {
+        "patch_size": (1, 2, 2),
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_layers": 6,
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "ffn_dim": 32,
+        "freq_dim": 16,
+        "text_dim": CONTEXT,
+        "rope_max_seq_len": 32,
+    }
+    return _transformer(WanTransformer3DModel, seed, config | overrides)
+
+
+def vae(seed: int = 0, **overrides: Any) -> AutoencoderKL:
     """A KL autoencoder: 16x16 pictures, 8x8 latents of 4 channels."""
     with seeded(seed):
         model = AutoencoderKL(
+            **overrides,
             in_channels=3,
             out_channels=3,
             latent_channels=4,
@@ -248,3 +372,103 @@ def sdxl_pipeline(**overrides: Any) -> StableDiffusionXLPipeline:
             add_watermarker=False,
         )
     )
+
+
+def text(*names: str, batch: int = 2, tokens: int = 6, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random prompt embeddings for pipelines that come without text encoders, by the names of their arguments."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def made(name: str) -> torch.Tensor:
+        if name.endswith("mask"):
+            return (torch.arange(tokens) < tokens - 2).long().repeat(batch, 1)
+        return torch.randn(*((batch, 16) if "pooled" in name else (batch, tokens, CONTEXT)), generator=generator)
+
+    return {name: made(name) for name in names}
+
+
+MASKED = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
+POOLED = ("prompt_embeds", "pooled_prompt_embeds")
+
+
+def dit_pipeline(**overrides: Any) -> DiTPipeline:
+    """DiT, 16x16 pictures; give it `class_labels=`."""
+    return quiet(DiTPipeline(transformer=dit(**overrides), vae=vae(), scheduler=DDIMScheduler()))
+
+
+def pixart_pipeline(**overrides: Any) -> PixArtAlphaPipeline:
+    """PixArt, 16x16 pictures; give it `text(*MASKED)`."""
+    pipeline = PixArtAlphaPipeline(
+        transformer=pixart(**overrides),
+        vae=vae(),
+        scheduler=DPMSolverMultistepScheduler(),
+        tokenizer=None,
+        text_encoder=None,
+    )
+    return quiet(pipeline)
+
+
+def sd3_pipeline(**overrides: Any) -> StableDiffusion3Pipeline:
+    """Stable Diffusion 3, 16x16 pictures; give it `text(*POOLED)`, and the same negative."""
+    encoders = ("text_encoder", "tokenizer")
+    none = {f"{name}{number}": None for name in encoders for number in ("", "_2", "_3")}
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    pipeline = StableDiffusion3Pipeline(
+        transformer=sd3(**overrides), vae=vae(shift_factor=0.1), scheduler=scheduler, **none
+    )
+    return quiet(pipeline)
+
+
+def flux_pipeline(**overrides: Any) -> FluxPipeline:
+    """Flux, 16x16 pictures; give it `text(*POOLED)`, and a size."""
+    none = dict.fromkeys(("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    return quiet(FluxPipeline(transformer=flux(**overrides), vae=vae(shift_factor=0.1), scheduler=scheduler, **none))
+
+
+def sana_pipeline(**overrides: Any) -> SanaPipeline:
+    """Sana, 32x32 pictures; give it `text(*MASKED)`, and a size."""
+    with seeded(0):
+        decoder = AutoencoderDC(
+            in_channels=3,
+            latent_channels=4,
+            encoder_block_out_channels=(8, 16),
+            decoder_block_out_channels=(8, 16),
+            encoder_block_types="ResBlock",
+            decoder_block_types="ResBlock",
+            encoder_layers_per_block=(1, 1),
+            decoder_layers_per_block=(1, 1),
+            encoder_qkv_multiscales=((), ()),
+            decoder_qkv_multiscales=((), ()),
+            upsample_block_type="interpolate",
+            downsample_block_type="conv",
+        )
+    pipeline = SanaPipeline(
+        transformer=sana(**overrides),
+        vae=decoder.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        tokenizer=None,
+        text_encoder=None,
+    )
+    return quiet(pipeline)
+
+
+def wan_pipeline(**overrides: Any) -> WanPipeline:
+    """Wan, videos of 5 frames of 32x32, 2 of them latent; give it prompt embeddings, and a size."""
+    with seeded(0):
+        decoder = AutoencoderKLWan(
+            base_dim=4,
+            z_dim=4,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+            latents_mean=[0.0] * 4,
+            latents_std=[1.0] * 4,
+        )
+    pipeline = WanPipeline(
+        transformer=wan(**overrides),
+        vae=decoder.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        tokenizer=None,
+        text_encoder=None,
+    )
+    return quiet(pipeline)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from diffusers import DiTTransformer2DModel
 from torch import nn
 
 from deepcadence.schedules import UnsupportedModelError
@@ -39,6 +42,26 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
         },
     ),
     "xl": (tiny.unet2d_xl, {}),
+    "dit": (tiny.dit, {}),
+    "pixart": (tiny.pixart, {}),
+    "pixart-resolutions": (
+        tiny.pixart,
+        {"use_additional_conditions": True, "attention_head_dim": 12, "cross_attention_dim": 24},
+    ),
+    "sd3": (tiny.sd3, {}),
+    "sd3-dual-attention": (tiny.sd3, {"dual_attention_layers": (0, 1, 2), "qk_norm": "rms_norm"}),
+    "flux": (tiny.flux, {}),
+    "flux-guidance": (tiny.flux, {"guidance_embeds": True}),
+    "flux-mostly-single": (tiny.flux, {"num_layers": 1, "num_single_layers": 8}),
+    "flux-mostly-double": (tiny.flux, {"num_layers": 8, "num_single_layers": 1}),
+    "sana": (tiny.sana, {}),
+    "sana-guidance": (tiny.sana, {"guidance_embeds": True}),
+    "wan": (tiny.wan, {}),
+    "wan-pictures": (tiny.wan, {"image_dim": 20, "added_kv_proj_dim": 24, "in_channels": 9}),
+    "wan-first-and-last-picture": (
+        tiny.wan,
+        {"image_dim": 20, "added_kv_proj_dim": 24, "in_channels": 9, "pos_embed_seq_len": 2 * 257},
+    ),
 }
 
 
@@ -49,8 +72,51 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return built
 
 
-def inputs_of(model: nn.Module, seed: int, **size: Any) -> dict[str, Any]:
-    return family_of(model).example_inputs(model, batch=2, generator=torch.Generator().manual_seed(seed), **size)
+def inputs_of(model: Any, seed: int, size: tuple[int, ...] | None = None) -> dict[str, Any]:
+    family = family_of(model)
+    if size is None and "sample_size" not in model.config:
+        size = tuple(2 * side for side in family.small_size(model))
+    return family.example_inputs(model, batch=2, size=size, generator=torch.Generator().manual_seed(seed))
+
+
+def same(found: torch.Tensor, expected: torch.Tensor, model: nn.Module) -> bool:
+    """Equal to the bit; where features are residuals, to the rounding of one subtraction and one addition."""
+    if family_of(model).exact:
+        return torch.equal(found, expected)
+    error = torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected)
+    return found.shape == expected.shape and error.item() < 8 * torch.finfo(expected.dtype).eps
+
+
+def entering(model: nn.Module, layers: dict[int, str], inputs: dict[str, Any]) -> dict[int, torch.Tensor]:
+    """What enters each of the named layers."""
+    entered: dict[int, torch.Tensor] = {}
+    for cut, name in layers.items():
+        layer = model.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _module, args, cut=cut: entered.__setitem__(cut, args[0]))
+    model(**inputs)
+    return entered
+
+
+def added(model: nn.Module, blocks: dict[int, str], inputs: dict[str, Any]) -> dict[int, torch.Tensor]:
+    """What the named blocks, each "first to last", add to their input: to the image, then to the text."""
+    entered: dict[int, Any] = {}
+    left: dict[int, Any] = {}
+    for cut, name in blocks.items():
+        first, last = map(model.get_submodule, name.split(" to "))
+
+        def before(block: Any, args: Any, kwargs: Any, cut: int = cut) -> None:
+            entered[cut] = inspect.signature(block.forward).bind(*args, **kwargs).arguments
+
+        first.register_forward_pre_hook(before, with_kwargs=True)
+        last.register_forward_hook(lambda _module, _args, output, cut=cut: left.__setitem__(cut, output))
+    model(**inputs)
+    result: dict[int, torch.Tensor] = {}
+    for cut, output in left.items():
+        image, text = (output[1], output[0]) if isinstance(output, tuple) else (output, None)
+        result[cut] = image - entered[cut]["hidden_states"]
+        if text is not None:
+            result[cut] = torch.cat([result[cut], text - entered[cut]["encoder_hidden_states"]], dim=1)
+    return result
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +143,7 @@ class TestContract:
         _, features = views.full(**inputs)
         for cut, feature in features.items():
             before = feature.clone()
-            assert torch.equal(views.partial(cut, feature, **inputs).sample, expected)
+            assert same(views.partial(cut, feature, **inputs).sample, expected, model)
             assert torch.equal(feature, before)
 
     def test_partial_depends_on_the_feature_and_on_the_input(self, model: nn.Module) -> None:
@@ -87,41 +153,35 @@ class TestContract:
         here, there = model(**inputs).sample, model(**others).sample
         for cut, feature in features.items():
             mixed = views.partial(cut, feature, **others).sample
-            assert not torch.equal(mixed, here)
-            assert not torch.equal(mixed, there)
+            assert not same(mixed, here, model)
+            assert not same(mixed, there, model)
 
-    def test_the_feature_is_what_enters_the_named_layer(self, model: nn.Module) -> None:
+    def test_the_feature_is_what_the_cut_names(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        entered: dict[int, torch.Tensor] = {}
-        handles = [
-            model.get_submodule(name).register_forward_pre_hook(
-                lambda _module, args, cut=cut: entered.__setitem__(cut, args[0])
-            )
-            for cut, name in family.cuts(model).items()
-        ]
-        model(**inputs)
-        for handle in handles:
-            handle.remove()
+        measured = (entering if family.exact else added)(model, family.cuts(model), inputs)
         _, features = family.views(model, family.cuts(model)).full(**inputs)
-        for cut, feature in features.items():  # the layer gets the feature with its skip behind it
-            assert torch.equal(entered[cut][:, : feature.shape[1]], feature)
+        for cut, feature in features.items():  # a layer gets the feature with its skip behind it
+            assert torch.equal(measured[cut][:, : feature.shape[1]], feature)
 
     def test_positional_arguments_mean_the_same(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        names = ["sample", "timestep", *(name for name in ["encoder_hidden_states"] if name in inputs)]
+        names = list(itertools.takewhile(inputs.__contains__, list(inspect.signature(model.forward).parameters)))
         positional = [inputs.pop(name) for name in names]
         views = family.views(model, [1])
         output, features = views.full(*positional, **inputs, return_dict=False)
-        assert torch.equal(views.partial(1, features[1], *positional, **inputs, return_dict=False)[0], output[0])
+        assert len(positional) > 1
+        partial = views.partial(1, features[1], *positional, **inputs, return_dict=False)
+        assert same(partial[0], output[0], model)
 
     def test_other_sizes_than_configured(self, model: nn.Module) -> None:
         family = family_of(model)
-        height, width = (2 * side for side in family.small_size(model))
-        inputs = inputs_of(model, 0, size=(height, 3 * width))
+        *others, width = (2 * side for side in family.small_size(model))
+        square = isinstance(model, DiTTransformer2DModel)  # knows no other pictures
+        inputs = inputs_of(model, 0, size=(*others, width) if square else (*others, 3 * width))
         views = family.views(model, [2])
         output, features = views.full(**inputs)
         assert torch.equal(output.sample, model(**inputs).sample)
-        assert torch.equal(views.partial(2, features[2], **inputs).sample, output.sample)
+        assert same(views.partial(2, features[2], **inputs).sample, output.sample, model)
 
     def test_the_model_is_left_alone(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)

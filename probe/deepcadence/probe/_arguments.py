@@ -24,6 +24,8 @@ _OURS = (
 )
 # Texts that a pipeline wants once for each prompt when the prompt is a list.
 _TEXTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+# Prompts as tensors, a row for each.
+_EMBEDDINGS = ("prompt_embeds", "prompt_attention_mask")
 # Pictures that a pipeline encodes with the samples' generators: one for each, or all would get the first one's noise.
 _PICTURES = ("image", "mask_image")
 
@@ -81,6 +83,8 @@ def _output_type(pipeline: Any) -> str:
 def _expanded(key: str, value: Any, seeds: Sequence[int]) -> Any:
     if key in _TEXTS and isinstance(value, str):
         return [value] * len(seeds)
+    if key.endswith(_EMBEDDINGS) and isinstance(value, torch.Tensor):
+        return value[[seed % len(value) for seed in seeds]]
     if key in _PICTURES:
         return _picture_for_each(value, len(seeds))
     if (key in _TEXTS or key == "class_labels") and isinstance(value, list | tuple):

@@ -11,6 +11,7 @@ import torch
 from deepcadence.probe._called import answering, argument_names, first_tensor, output_tensor, timestep_numbers
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
+from deepcadence.schedules.guided import Side, Sides
 
 if TYPE_CHECKING:
     from deepcadence.probe.workload import Workload
@@ -23,11 +24,13 @@ class Trace:
     """How one run of one sample calls its denoiser.
 
     Attributes:
-        num_calls: calls in the run.
-        rows: rows of a call's batch for one sample: 2 with classifier-free guidance.
-        sample_shape: (channels, height, width) of the denoiser's input.
+        num_calls: calls in the run; where the sides of guidance are calls of their own, those of one side.
+        rows: rows for one sample, of all sides: 2 with classifier-free guidance.
+        sample_shape: (channels, height, width) of the denoiser's input; (channels, frames, height, width) of a video,
+            (tokens, channels) of packed latents.
         dtype: of the denoiser's output.
         timesteps: timestep of each call; None if the denoiser takes none.
+        sides: calls a step: 2 where the sides of guidance are calls of their own.
     """
 
     num_calls: int
@@ -35,6 +38,13 @@ class Trace:
     sample_shape: tuple[int, ...]
     dtype: torch.dtype
     timesteps: tuple[float, ...] | None
+    sides: int = 1
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """(height, width) of the denoiser's input, (frames, height, width) of a video, (tokens,) of packed latents."""
+        packed = len(self.sample_shape) == 2
+        return self.sample_shape[:1] if packed else self.sample_shape[1:]
 
 
 class _Follower:
@@ -42,15 +52,18 @@ class _Follower:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
+        self._side_of = Sides(names)
         self.forward: Any = None
         self.output: Any = None
         self.shape = torch.Size()
-        self.timesteps: list[Any] = []
+        self.timesteps: dict[Side, list[Any]] = {}
+        self.rows: dict[Side, int] = {}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        self.timesteps.append(named.get("timestep"))
-        shape = first_tensor(named).shape
+        shape, side = first_tensor(named).shape, self._side_of(args, kwargs)
+        self.timesteps.setdefault(side, []).append(named.get("timestep"))
+        self.rows[side] = shape[0]
         if shape != self.shape:
             self.output, self.shape = self.forward(*args, **kwargs), shape
         return self.output
@@ -67,12 +80,14 @@ def trace(workload: Workload, steps: int | None = None) -> Trace:
             f"{type(workload.pipeline).__name__} did not call its denoiser as expected; if a schedule is attached to "
             "it, remove that first"
         )
+    timesteps = max(follower.timesteps.values(), key=len)
     return Trace(
-        num_calls=len(follower.timesteps),
-        rows=follower.shape[0],
+        num_calls=len(timesteps),
+        rows=sum(follower.rows.values()),
         sample_shape=tuple(follower.shape[1:]),
         dtype=output_tensor(follower.output).dtype,
-        timesteps=timestep_numbers(follower.timesteps),
+        timesteps=timestep_numbers(timesteps),
+        sides=len(follower.timesteps),
     )
 
 

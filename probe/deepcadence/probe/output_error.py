@@ -19,6 +19,7 @@ MAX_ROWS = 16
 _BATCHED = frozenset(
     (
         "sample",
+        "hidden_states",
         "timestep",
         "encoder_hidden_states",
         "class_labels",
@@ -26,9 +27,13 @@ _BATCHED = frozenset(
         "attention_mask",
         "encoder_attention_mask",
         "added_cond_kwargs",
+        "pooled_projections",
+        "guidance",
         "return_dict",
     )
 )
+# Arguments that are the same for the whole batch.
+_SHARED = frozenset(("img_ids", "txt_ids"))
 
 
 class OutputErrors:
@@ -36,7 +41,7 @@ class OutputErrors:
 
     def __init__(self, views: Views, cuts: Sequence[int], names: Sequence[str], max_distance: int) -> None:
         self._views, self._cuts, self._names, self._reach = views, cuts, names, max_distance
-        self._found: list[tuple[int, int, int, torch.Tensor]] = []  # cut, first i, j, (number of i, rows)
+        self._found: list[tuple[int, int, int, int, torch.Tensor]] = []  # cut, row, first i, j, (number of i, rows)
 
     @torch.no_grad()
     def measure(
@@ -46,8 +51,11 @@ class OutputErrors:
         older: Mapping[int, Sequence[torch.Tensor]],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        first_row: int = 0,
     ) -> int:
         """Try the features before call `call`, of which `older` holds the last ones, on that call's arguments.
+
+        `first_row` is the row that the first of the batch has in the matrices.
 
         Returns how many were tried.
         """
@@ -59,7 +67,7 @@ class OutputErrors:
             first, step = call - len(features), self._side_by_side(named, len(full))
             for start in range(0, len(features), step):
                 some = features[start : start + step]
-                self._found.append((cut, first + start, call, self._try(cut, some, full, named)))
+                self._found.append((cut, first_row, first + start, call, self._try(cut, some, full, named)))
             tried += len(features)
         return tried
 
@@ -71,20 +79,21 @@ class OutputErrors:
         """
         nothing = float("nan")
         result = {cut: torch.full((rows, calls, calls), nothing, dtype=torch.float64) for cut in self._cuts}
-        for cut, first, call, errors in self._found:
+        for cut, row, first, call, errors in self._found:
             if not errors.isfinite().all():
                 raise ProfileError(
                     f"cut {cut}, call {call}: found an output that is not finite or is zero everywhere, so a relative "
                     "error means nothing"
                 )
-            result[cut][:, first : first + len(errors), call] = errors.cpu().double().T
+            tried, wide = errors.shape
+            result[cut][row : row + wide, first : first + tried, call] = errors.cpu().double().T
         return result
 
     def _try(
         self, cut: int, features: Sequence[torch.Tensor], full: torch.Tensor, named: Mapping[str, Any]
     ) -> torch.Tensor:
         times, rows = len(features), len(full)
-        inputs = {key: repeated(value, rows, times) for key, value in named.items()}
+        inputs = {key: value if key in _SHARED else repeated(value, rows, times) for key, value in named.items()}
         found = output_tensor(self._views.partial(cut, torch.cat(list(features)), **inputs))
         wide = full.float().flatten(1)
         difference = found.float().reshape(times, rows, -1) - wide
@@ -92,7 +101,7 @@ class OutputErrors:
         return errors
 
     def _side_by_side(self, named: Mapping[str, Any], rows: int) -> int:
-        known = all(key in _BATCHED or value is None for key, value in named.items())
+        known = all(key in _BATCHED | _SHARED or value is None for key, value in named.items())
         return max(1, MAX_ROWS // rows) if known else 1
 
 

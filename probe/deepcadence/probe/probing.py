@@ -12,7 +12,7 @@ from deepcadence.probe._trace import Trace, without_decoding
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.info import ProfileInfo
 from deepcadence.probe.macs import Macs, count_macs
-from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, latent_size, plan_memory
+from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memory
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import compare
@@ -83,7 +83,7 @@ class _Probe:
         self.cuts = chosen_cuts(self.layers, cuts)
         _check_counts(max_distance=max_distance, error_samples=error_samples, projection_seed=seed)
         self.trace: Trace = workload.trace()
-        self.macs: Macs = count_macs(self.model, size=latent_size(self.trace))
+        self.macs: Macs = count_macs(self.model, size=self.trace.size)
         shapes = [self.macs.feature_shapes[cut] for cut in self.cuts]
         self.plan: MemoryPlan = plan_memory(workload, self.trace, shapes, memory_limit, max_distance, seed)
         number = len(workload.seeds) if error_samples is None else error_samples
@@ -111,11 +111,18 @@ class _Probe:
                 f"found a run of {recording.num_calls} calls, expected {self.trace.num_calls}, as before"
             )
         self.timesteps = recording.timestep_numbers()
-        rows = len(recording.features[self.cuts[0]][0])
+        rows = self._rows(recording)
         self._compare(recording, len(seeds))
         if recording.errors is not None:
             found = recording.errors.matrices(rows, recording.num_calls)
             self._add("output_error", [found[cut] for cut in self.cuts], len(seeds))
+
+    def _rows(self, recording: Recording) -> int:
+        """Rows of each call, all sides of guidance together."""
+        first, *others = map(len, recording.features[self.cuts[0]])
+        if any(rows != first for rows in others):
+            raise ProfileError("found guidance that is not computed in every step, which cannot be profiled")
+        return first
 
     def _compare(self, recording: Recording, samples: int) -> None:
         results: dict[str, list[torch.Tensor]] = {"cosine": [], "relative_l2": [], "relative_l1": []}
@@ -173,7 +180,7 @@ class _Probe:
         """Full calls of all samples, and the partial calls of those whose output errors are measured."""
         calls, reach = self.trace.num_calls, self.plan.max_distance
         partial = len(self.cuts) * sum(min(call, reach) for call in range(calls))
-        return calls * len(self.workload.seeds) + partial * len(self.error_seeds)
+        return self.trace.sides * (calls * len(self.workload.seeds) + partial * len(self.error_seeds))
 
     def _tell(self, calls: int) -> None:
         self.done += calls

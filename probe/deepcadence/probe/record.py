@@ -16,6 +16,7 @@ from deepcadence.probe.output_error import OutputErrors
 from deepcadence.probe.projection import Projection, ProjectionInfo
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.guided import Side, Sides
 
 __all__ = ["Recording", "record"]
 
@@ -24,8 +25,9 @@ class Recording:
     """What a run's calls left behind.
 
     Attributes:
-        features: for each cut, one tensor per call: the feature, (rows, channels, height, width), or its projection,
-            float32 (rows, dimensions).
+        features: for each cut, one tensor per call: the feature, (rows, channels, height, width) or (rows, tokens,
+            channels), or its projection, float32 (rows, dimensions). Where the sides of guidance are calls of their
+            own, they count as one call: the rows of one side come after those of the other.
         norms: for each cut, the length of each call's feature, (rows,) in float32; only where features are projected.
         timesteps: the denoiser's timestep argument in each call, as it was given.
         errors: the output errors, where they were asked for.
@@ -47,7 +49,11 @@ class Recording:
         self._names = argument_names(model)
         self._projection = projection
         self._projections: dict[int, Projection] = {}
-        self._recent: dict[int, deque[torch.Tensor]] = {cut: deque(maxlen=max_distance) for cut in self.cuts}
+        self._max_distance = max_distance
+        self._side_of = Sides(self._names)
+        self._calls: dict[Side, int] = {}
+        self._recent: dict[Side, dict[int, deque[torch.Tensor]]] = {}
+        self._shapes: dict[tuple[Side, int], torch.Size] = {}
         self.errors = OutputErrors(self._views, self.cuts, self._names, max_distance) if max_distance else None
         self.features: dict[int, list[torch.Tensor]] = {cut: [] for cut in self.cuts}
         self.norms: dict[int, list[torch.Tensor]] = {cut: [] for cut in self.cuts}
@@ -65,39 +71,61 @@ class Recording:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer one call of the denoiser as the denoiser would, and keep its features."""
+        side = self._side_of(args, kwargs)
+        recent = self._recent.setdefault(side, {cut: deque(maxlen=self._max_distance) for cut in self.cuts})
+        call = self._calls.get(side, 0)
+        self._check_sides(call)
         output, features = self._views.full(*args, **kwargs)
-        tried = self.errors.measure(self.num_calls, output, self._recent, args, kwargs) if self.errors else 0
+        first_row = len(self.features[self.cuts[0]][call]) if call < self.num_calls else 0
+        tried = self.errors.measure(call, output, recent, args, kwargs, first_row) if self.errors else 0
         for cut in self.cuts:
-            self._keep(cut, features[cut].detach())
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        self.timesteps.append(named.get("timestep"))
+            if cut not in features:
+                raise ProfileError(f"cut {cut}: found a call that skips layers at this cut, which cannot be profiled")
+            self._check_shape(side, cut, call, features[cut])
+            self._keep(cut, call, features[cut].detach())
+            recent[cut].append(features[cut].detach())
+        self._calls[side] = call + 1
+        if call == self.num_calls:
+            named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+            self.timesteps.append(named.get("timestep"))
         if self.on_call is not None:
             self.on_call(1 + tried)
         return output
 
-    def _keep(self, cut: int, feature: torch.Tensor) -> None:
-        self._check_shape(cut, feature)
+    def _keep(self, cut: int, call: int, feature: torch.Tensor) -> None:
         if self._projection is None:
-            self.features[cut].append(feature)
-        else:
-            if cut not in self._projections:
-                size = feature[0].numel()
-                chosen = self._projection
-                self._projections[cut] = Projection(size, chosen.dimensions, chosen.seed + cut, feature.device)
-            self.features[cut].append(self._projections[cut](feature))
-            self.norms[cut].append(torch.linalg.vector_norm(feature.flatten(1), dim=1, dtype=torch.float32))
-        self._recent[cut].append(feature)
+            _put(self.features[cut], call, feature)
+            return
+        if cut not in self._projections:
+            size = feature[0].numel()
+            chosen = self._projection
+            self._projections[cut] = Projection(size, chosen.dimensions, chosen.seed + cut, feature.device)
+        _put(self.features[cut], call, self._projections[cut](feature))
+        _put(self.norms[cut], call, torch.linalg.vector_norm(feature.flatten(1), dim=1, dtype=torch.float32))
 
-    def _check_shape(self, cut: int, feature: torch.Tensor) -> None:
-        first = self.features[cut][0] if self.features[cut] else feature
-        found, expected = feature.shape, first.shape
-        if self._projection is not None:
-            found, expected = found[:1], expected[:1]
-        if found != expected:
+    def _check_shape(self, side: Side, cut: int, call: int, feature: torch.Tensor) -> None:
+        expected = self._shapes.setdefault((side, cut), feature.shape)
+        if feature.shape != expected:
             raise ProfileError(
-                f"cut {cut}, call {self.num_calls}: found a feature of shape {list(found)}, expected {list(expected)} "
+                f"cut {cut}, call {call}: found a feature of shape {list(feature.shape)}, expected {list(expected)} "
                 "as in call 0; a run whose batch or size changes cannot be profiled"
             )
+
+    def _check_sides(self, call: int) -> None:
+        """A step begins when all sides have made the calls of the steps before."""
+        whole = all(made == self.num_calls for made in self._calls.values())
+        if call != self.num_calls - 1 and not (call == self.num_calls and whole):
+            raise ProfileError(
+                f"call {self.num_calls}: found guidance that is not computed in every step, which cannot be profiled"
+            )
+
+
+def _put(kept: list[torch.Tensor], call: int, rows: torch.Tensor) -> None:
+    """Keep what a call gave; a further side of the guidance adds its rows to those of the call."""
+    if call < len(kept):
+        kept[call] = torch.cat([kept[call], rows])
+    else:
+        kept.append(rows)
 
 
 @contextmanager

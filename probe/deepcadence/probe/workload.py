@@ -34,7 +34,8 @@ class Workload:
         seeds: which samples.
         prompts: for pipelines that take prompts.
         call_kwargs: further arguments of the pipeline's call: size, guidance scale, an image, `class_labels`, ...
-            A list of negative prompts or class labels is dealt out as prompts are.
+            A list of negative prompts or class labels is dealt out as prompts are, and so are the rows of
+            `prompt_embeds` and what goes with them.
         batch_size: samples in one call of the pipeline.
     """
 

@@ -78,7 +78,8 @@ class ModelInfo(Record):
     config_sha256: Sha256 | None = None
     """Hash of its configuration, see config_sha256."""
     cuts: dict[CutKey, Text] = Field(default_factory=dict)
-    """Per cut, the dotted name of the first layer that a partial call runs again after the reused feature."""
+    """Per cut, the dotted name of the first layer that a partial call runs again after the reused feature; where a
+    residual is reused, "FIRST to LAST": the blocks that it stands for."""
 
 
 class SamplerInfo(Record):

@@ -25,7 +25,7 @@ class RunStats:
     """What a run did.
 
     Attributes:
-        calls: calls of the denoiser so far.
+        calls: calls of the denoiser so far. Where the sides of guidance are calls of their own, they are counted each.
         full: full calls, forced ones included.
         partial: partial calls.
         forced: call number and reason of each call that the schedule wanted partial and that ran full.

@@ -17,8 +17,9 @@ from deepcadence.schedules.checks import check_model, check_sampler
 from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.guided import GuidedRun
 from deepcadence.schedules.identity import model_info, sampler_info
-from deepcadence.schedules.run import Plan, Run, RunStats
+from deepcadence.schedules.run import Plan, RunStats
 from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
 
@@ -69,7 +70,7 @@ class Handle:
         self._target, self._module = target, _called_module(target)
         self._plan = _plan(self._module, schedule)
         self._last = RunStats()
-        self._bare: Run | None = None
+        self._bare: GuidedRun | None = None
         self._warned = False
         owner = getattr(type(target), "_deepcadence_handle", None)
         if isinstance(owner, Handle) and owner._target is target:
@@ -118,7 +119,7 @@ class Handle:
 
     def _begin_bare(self) -> None:
         try:
-            run = Run(self._plan)
+            run = GuidedRun(self._plan)
             begin(self._module, run)
         except DeepcadenceError:
             uninstall(self._installation)
@@ -132,22 +133,22 @@ class Handle:
             raise UnsupportedModelError(
                 "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
             )
-        run = Run(self._plan)
+        run = GuidedRun(self._plan)
         try:
             with active(self._module, run):
                 yield
-            self._check_length(run.stats())
+            self._check_length(run.length)
         finally:
             self._last = run.stats()
             run.close()
 
-    def _check_length(self, stats: RunStats) -> None:
+    def _check_length(self, calls: int) -> None:
         planned = self._plan.schedule.num_calls
-        if stats.calls < planned and not self._warned:
+        if calls < planned and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self._plan.source}: the run made {stats.calls} calls, the schedule has {planned}; its first "
-                f"{stats.calls} were used. schedule.resample({stats.calls}) spreads it over the whole run.",
+                f"{self._plan.source}: the run made {calls} calls, the schedule has {planned}; its first "
+                f"{calls} were used. schedule.resample({calls}) spreads it over the whole run.",
                 ScheduleWarning,
                 stacklevel=5,
             )
@@ -157,6 +158,12 @@ def _called_module(target: Any) -> nn.Module:
     """The module that the pipeline calls, compiled or not."""
     if isinstance(target, nn.Module):
         return target
+    second = getattr(target, "transformer_2", None)
+    if isinstance(second, nn.Module):
+        raise UnsupportedModelError(
+            f"this {type(target).__name__} has two denoisers, `transformer` and `transformer_2`, which share the calls "
+            "of a run; attach a schedule to each of them, for its own calls"
+        )
     for name in _COMPONENTS:
         component = getattr(target, name, None)
         if isinstance(component, nn.Module):

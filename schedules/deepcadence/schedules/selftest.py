@@ -28,7 +28,7 @@ def self_test(plan: Plan) -> None:
     hooks = (getattr(module, "_hf_hook", None) for module in model.modules())  # offloaded weights run elsewhere
     device = next((d for hook in hooks if (d := getattr(hook, "execution_device", None)) is not None), None)
     generator = torch.Generator().manual_seed(0)
-    inputs = family.example_inputs(model, size=family.small_size(model), device=device, generator=generator)
+    inputs = family.small_inputs(model, device=device, generator=generator)
 
     def full(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output, stored = views.full(*args, **kwargs)
@@ -46,7 +46,10 @@ def self_test(plan: Plan) -> None:
             _compare(plan, "a full call", _call(plan, inputs), expected)
         for cut in cuts:
             with active(model, partial(cut)):
-                _compare(plan, f"a partial call at cut {cut}", _call(plan, inputs), expected)
+                what, found = f"a partial call at cut {cut}", _call(plan, inputs)
+                if not family.exact and _close(found, expected):
+                    continue
+                _compare(plan, what, found, expected)
     finally:
         uninstall(installation)
 
@@ -63,6 +66,14 @@ def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
             f"({type(error).__name__}: {error})"
         ) from error
     return output
+
+
+def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether two outputs agree as far as they can where a residual was subtracted and added: half of the digits."""
+    if found.shape != expected.shape:
+        return False
+    error = torch.linalg.vector_norm((found - expected).float()) / torch.linalg.vector_norm(expected.float())
+    return bool(error <= torch.finfo(expected.dtype).eps ** 0.5)
 
 
 def _compare(plan: Plan, what: str, found: torch.Tensor, expected: torch.Tensor) -> None:

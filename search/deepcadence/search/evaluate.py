@@ -86,8 +86,7 @@ class Evaluator:
         """MACs of a full call and of a partial call at each cut, per sample."""
         if self._macs is not None:
             return self._macs
-        height, width = self.trace.sample_shape[-2:]
-        return count_macs(denoiser(self.workload.pipeline), size=(height, width))
+        return count_macs(denoiser(self.workload.pipeline), size=self.trace.size)
 
     @cached_property
     def trace(self) -> Trace:

@@ -6,9 +6,10 @@ from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family, Views
+from deepcadence.schedules.families.transformer import TransformerFamily
 from deepcadence.schedules.families.unet import UNetFamily
 
-FAMILIES: tuple[Family, ...] = (UNetFamily(),)
+FAMILIES: tuple[Family, ...] = (UNetFamily(), TransformerFamily())
 
 __all__ = ["FAMILIES", "Family", "Views", "family_of"]
 

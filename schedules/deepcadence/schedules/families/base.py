@@ -36,6 +36,9 @@ class Family(ABC):
     """
 
     name: str
+    exact: bool = True
+    """Whether a partial call right after a full call at the same input equals it to the bit. It does not where features
+    are residuals, which are subtracted and added again."""
 
     @abstractmethod
     def refusal(self, model: nn.Module) -> str | None:
@@ -43,7 +46,10 @@ class Family(ABC):
 
     @abstractmethod
     def cuts(self, model: nn.Module) -> dict[int, str]:
-        """Each cut, from 0, the outermost and cheapest, and the dotted name of the first re-run layer."""
+        """Each cut, from 0, the outermost and cheapest, and the dotted name of the first re-run layer.
+
+        Where features are residuals, the names of the first and the last block that they stand for.
+        """
 
     @abstractmethod
     def views(self, model: nn.Module, cuts: Iterable[int]) -> Views:
@@ -59,20 +65,27 @@ class Family(ABC):
         model: nn.Module,
         *,
         batch: int = 1,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Any]:
         """Random keyword arguments for `model.forward`.
 
-        `size` is (height, width) in the model's own space; None is the configured sample size.
+        `size` is (height, width) in the model's own space, with more dimensions before them where it has more; None is
+        the configured sample size, or what the model's pipelines have by default.
         `device` and `dtype` are the model's where they are None.
         """
 
     @abstractmethod
-    def small_size(self, model: nn.Module) -> tuple[int, int]:
+    def small_size(self, model: nn.Module) -> tuple[int, ...]:
         """A small (height, width) that the model accepts, for quick checks."""
+
+    def small_inputs(
+        self, model: nn.Module, *, device: torch.device | str | None, generator: torch.Generator
+    ) -> dict[str, Any]:
+        """Random keyword arguments for `model.forward` of that size."""
+        return self.example_inputs(model, size=self.small_size(model), device=device, generator=generator)
 
     @abstractmethod
     def state(self, model: nn.Module) -> Hashable:

@@ -256,7 +256,7 @@ class UNetFamily(Family):
         model: nn.Module,
         *,
         batch: int = 1,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
