@@ -25,6 +25,9 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
+    UNet3DConditionModel,
+    UNetMotionModel,
+    UNetSpatioTemporalConditionModel,
     VQModel,
 )
 from diffusers.utils import logging as diffusers_logging
@@ -102,6 +105,57 @@ def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
     return unet2d_condition(seed, **(config | overrides))
+
+
+def unet_spatio_temporal(seed: int = 0, **overrides: Any) -> UNetSpatioTemporalConditionModel:
+    """A U-Net of the Stable Video Diffusion kind: 3 frames of 8x8, 8 channels in and 4 out. 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "num_frames": 3,
+        "layers_per_block": 1,
+        "block_out_channels": (32, 64),
+        "num_attention_heads": (2, 4),
+        "cross_attention_dim": CONTEXT,
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 3 * 8,
+        "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+    }
+    with seeded(seed):
+        return lively(UNetSpatioTemporalConditionModel(**(config | overrides)))
+
+
+def unet_motion(seed: int = 0, **overrides: Any) -> UNetMotionModel:
+    """A U-Net of the AnimateDiff kind: frames of 8x8, 4 channels, 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "num_attention_heads": 2,
+        "motion_num_attention_heads": 2,
+        "cross_attention_dim": CONTEXT,
+        "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        "up_block_types": ("UpBlockMotion", "CrossAttnUpBlockMotion"),
+    }
+    with seeded(seed):
+        return lively(UNetMotionModel(**(config | overrides)))
+
+
+def unet3d(seed: int = 0, **overrides: Any) -> UNet3DConditionModel:
+    """A text-to-video U-Net: frames of 8x8, 4 channels, 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 8,
+        "cross_attention_dim": CONTEXT,
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    }
+    with seeded(seed):
+        return lively(UNet3DConditionModel(**(config | overrides)))
 
 
 def vae(seed: int = 0) -> AutoencoderKL:

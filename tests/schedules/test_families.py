@@ -39,6 +39,20 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
         },
     ),
     "xl": (tiny.unet2d_xl, {}),
+    **{f"svd-{layers}-layers": (tiny.unet_spatio_temporal, {"layers_per_block": layers}) for layers in (1, 2)},
+    "svd-odd": (tiny.unet_spatio_temporal, {"sample_size": (7, 9)}),
+    **{f"motion-{layers}-layers": (tiny.unet_motion, {"layers_per_block": layers}) for layers in (1, 2)},
+    "motion-no-mid": (tiny.unet_motion, {"use_motion_mid_block": False, "sample_size": (7, 9)}),
+    "motion-xl": (
+        tiny.unet_motion,
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + tiny.CONTEXT,
+        },
+    ),
+    **{f"3d-{layers}-layers": (tiny.unet3d, {"layers_per_block": layers}) for layers in (1, 2)},
+    "3d-odd": (tiny.unet3d, {"sample_size": (7, 9)}),
 }
 
 
@@ -95,7 +109,8 @@ class TestContract:
         entered: dict[int, torch.Tensor] = {}
         handles = [
             model.get_submodule(name).register_forward_pre_hook(
-                lambda _module, args, cut=cut: entered.__setitem__(cut, args[0])
+                lambda _module, args, kwargs, cut=cut: entered.__setitem__(cut, [*args, *kwargs.values()][0]),
+                with_kwargs=True,
             )
             for cut, name in family.cuts(model).items()
         ]
@@ -116,8 +131,8 @@ class TestContract:
 
     def test_other_sizes_than_configured(self, model: nn.Module) -> None:
         family = family_of(model)
-        height, width = (2 * side for side in family.small_size(model))
-        inputs = inputs_of(model, 0, size=(height, 3 * width))
+        *others, width = (2 * side for side in family.small_size(model))
+        inputs = inputs_of(model, 0, size=(*others, 3 * width))
         views = family.views(model, [2])
         output, features = views.full(**inputs)
         assert torch.equal(output.sample, model(**inputs).sample)

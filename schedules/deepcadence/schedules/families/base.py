@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -59,20 +59,25 @@ class Family(ABC):
         model: nn.Module,
         *,
         batch: int = 1,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, ...] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Any]:
         """Random keyword arguments for `model.forward`.
 
-        `size` is (height, width) in the model's own space; None is the configured sample size.
+        `size` is (height, width) in the model's own space, for a video also (frames, height, width); None is the
+        configured sample size.
         `device` and `dtype` are the model's where they are None.
         """
 
     @abstractmethod
-    def small_size(self, model: nn.Module) -> tuple[int, int]:
-        """A small (height, width) that the model accepts, for quick checks."""
+    def small_size(self, model: nn.Module) -> tuple[int, ...]:
+        """A small `size` that the model accepts, for quick checks."""
+
+    def size_of(self, model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+        """The `size` of samples of this shape (without the batch): its last two sides, unless a family knows better."""
+        return tuple(shape[-2:])
 
     @abstractmethod
     def state(self, model: nn.Module) -> Hashable:
