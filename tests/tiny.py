@@ -13,16 +13,22 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnimateDiffPipeline,
     AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
     DDIMPipeline,
     DDIMScheduler,
     DDPMPipeline,
     DDPMScheduler,
+    EulerDiscreteScheduler,
     LDMPipeline,
+    MotionAdapter,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
+    StableVideoDiffusionPipeline,
+    TextToVideoSDPipeline,
     UNet2DConditionModel,
     UNet2DModel,
     UNet3DConditionModel,
@@ -31,7 +37,15 @@ from diffusers import (
     VQModel,
 )
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 diffusers_logging.set_verbosity_error()
 
@@ -224,6 +238,21 @@ def text_encoder_2(seed: int = 1) -> CLIPTextModelWithProjection:
         return CLIPTextModelWithProjection(_text_config(len(tokenizer()))).eval()
 
 
+def image_encoder(seed: int = 0) -> CLIPVisionModelWithProjection:
+    """A CLIP image encoder of one layer: 224x224 pictures, as the pipelines make them, in 16 patches; width 32."""
+    config = CLIPVisionConfig(
+        image_size=224,
+        patch_size=56,
+        hidden_size=CONTEXT,
+        intermediate_size=37,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        projection_dim=CONTEXT,
+    )
+    with seeded(seed):
+        return CLIPVisionModelWithProjection(config).eval()
+
+
 def quiet(pipeline: Any) -> Any:
     """Turn off the progress bar of a pipeline."""
     pipeline.set_progress_bar_config(disable=True)
@@ -302,3 +331,57 @@ def sdxl_pipeline(**overrides: Any) -> StableDiffusionXLPipeline:
             add_watermarker=False,
         )
     )
+
+
+def svd_pipeline(**overrides: Any) -> StableVideoDiffusionPipeline:
+    """Stable Video Diffusion, 16x16 pictures; give it `image=`, `height=16`, `width=16`, `num_frames=`."""
+    with seeded(0):
+        decoder = AutoencoderKLTemporalDecoder(
+            latent_channels=4,
+            block_out_channels=(32, 64),
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        ).eval()
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+    return quiet(
+        StableVideoDiffusionPipeline(
+            vae=decoder,
+            image_encoder=image_encoder(),
+            unet=unet_spatio_temporal(**overrides),
+            scheduler=scheduler,
+            feature_extractor=CLIPImageProcessor(),
+        )
+    )
+
+
+def animatediff_pipeline(**overrides: Any) -> AnimateDiffPipeline:
+    """AnimateDiff: the U-Net of Stable Diffusion (1 layer per block: 4 cuts) with motion modules, 16x16 pictures."""
+    with seeded(0):
+        adapter = MotionAdapter(
+            block_out_channels=(16, 32),
+            motion_layers_per_block=1,
+            motion_norm_num_groups=8,
+            motion_num_attention_heads=2,
+        )
+    components = sd_components(**({"layers_per_block": 1} | overrides))
+    del components["safety_checker"]
+    pipeline = AnimateDiffPipeline(**components, motion_adapter=adapter)
+    lively(pipeline.unet)
+    return quiet(pipeline)
+
+
+def text_to_video_pipeline(**overrides: Any) -> TextToVideoSDPipeline:
+    """Text to video, 16x16 pictures."""
+    components = sd_components() | {"unet": unet3d(**overrides)}
+    for absent in ("safety_checker", "feature_extractor"):
+        del components[absent]
+    return quiet(TextToVideoSDPipeline(**components))

@@ -38,12 +38,18 @@ PIPELINES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "SDXL": (tiny.sdxl_pipeline, {"prompt": ["a coat", "a shoe"]}),
 }
+VIDEOS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "SVD": (tiny.svd_pipeline, {"image": PICTURE, "height": 16, "width": 16, "num_frames": 3}),
+    "AnimateDiff": (tiny.animatediff_pipeline, {"prompt": ["a coat", "a shoe"], "num_frames": 3}),
+    "text to video": (tiny.text_to_video_pipeline, {"prompt": ["a coat", "a shoe"], "num_frames": 3}),
+}
 
 
 def run(pipe: Any, **arguments: Any) -> torch.Tensor:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    return torch.from_numpy(pipe(**arguments, generator=generator, num_inference_steps=6, output_type="np").images)
+    result = pipe(**arguments, generator=generator, num_inference_steps=6, output_type="np")
+    return torch.from_numpy(result.images if hasattr(result, "images") else result.frames)
 
 
 def count_calls(pipe: Any, **arguments: Any) -> tuple[int, torch.Tensor]:
@@ -74,6 +80,13 @@ def check(pipe: Any, arguments: dict[str, Any], cut: int) -> None:
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_pipeline_at_every_cut(name: str, cut: int) -> None:
     make, arguments = PIPELINES[name]
+    check(make(), arguments, cut)
+
+
+@pytest.mark.parametrize("cut", range(4))
+@pytest.mark.parametrize("name", VIDEOS)
+def test_every_video_pipeline_at_every_cut(name: str, cut: int) -> None:
+    make, arguments = VIDEOS[name]
     check(make(), arguments, cut)
 
 
