@@ -122,7 +122,7 @@ def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
 
 
 def unet_spatio_temporal(seed: int = 0, **overrides: Any) -> UNetSpatioTemporalConditionModel:
-    """A U-Net of the Stable Video Diffusion kind: 3 frames of 8x8, 8 channels in and 4 out. 1 layer per block: 4 cuts."""
+    """A U-Net of the Stable Video Diffusion kind: 3 frames of 8x8, 8 channels in, 4 out. 1 layer per block: 4 cuts."""
     config: dict[str, Any] = {
         "sample_size": 8,
         "num_frames": 3,
@@ -331,6 +331,28 @@ def sdxl_pipeline(**overrides: Any) -> StableDiffusionXLPipeline:
             add_watermarker=False,
         )
     )
+
+
+def load_ip_adapter(unet: Any, seed: int = 0) -> None:
+    """Give a U-Net of Stable Diffusion, or of AnimateDiff, an IP-Adapter with random weights; images have width 32."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return 0.5 * torch.randn(shape, generator=generator)
+
+    width = unet.config.cross_attention_dim
+    weights: dict[str, torch.Tensor] = {}
+    names = [name.removesuffix(".processor") for name in unet.attn_processors if "motion_modules" not in name]
+    for index, name in enumerate(name for name in names if name.endswith("attn2")):
+        for key in ("to_k_ip", "to_v_ip"):
+            weights[f"{2 * index + 1}.{key}.weight"] = randn(unet.get_submodule(name).inner_dim, width)
+    projection = {
+        "proj.weight": randn(4 * width, CONTEXT),
+        "proj.bias": randn(4 * width),
+        "norm.weight": randn(width),
+        "norm.bias": randn(width),
+    }
+    unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}], low_cpu_mem_usage=False)
 
 
 def svd_pipeline(**overrides: Any) -> StableVideoDiffusionPipeline:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLUNet
 from torch import nn
 
 from deepcadence.schedules import UnsupportedModelError
@@ -149,9 +151,16 @@ class TestContract:
         assert {name: dict(module._modules) for name, module in model.named_modules()} == children
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_controlnet_residuals(layers: int) -> None:
-    model = tiny.unet2d_condition(layers_per_block=layers)
+@pytest.mark.parametrize(
+    ("make", "layers", "mid"),
+    [
+        *((tiny.unet2d_condition, layers, True) for layers in (1, 2, 3)),
+        # Without that of the mid block, the residuals would be an adapter's for a U-Net of images.
+        *itertools.product((tiny.unet_motion, tiny.unet3d), (1, 2), (True, False)),
+    ],
+)
+def test_controlnet_residuals(make: Any, layers: int, mid: bool) -> None:
+    model = make(layers_per_block=layers)
     inputs = inputs_of(model, 0)
     shapes: list[torch.Size] = []
 
@@ -164,7 +173,8 @@ def test_controlnet_residuals(layers: int) -> None:
     for handle in handles:
         handle.remove()
     inputs["down_block_additional_residuals"] = tuple(torch.randn(shape) for shape in shapes)
-    inputs["mid_block_additional_residual"] = torch.randn(shapes[-1])
+    if mid:
+        inputs["mid_block_additional_residual"] = torch.randn(shapes[-1])
     check_all_cuts(model, inputs)
 
 
@@ -188,8 +198,9 @@ def test_adapter_residuals(layers: int, deprecated: bool, blocks: str) -> None:
     check_all_cuts(model, fresh)
 
 
-def test_freeu_overwrites_its_input_but_never_the_stored_feature() -> None:
-    model = tiny.unet2d_condition()
+@pytest.mark.parametrize("make", [tiny.unet2d_condition, tiny.unet_motion, tiny.unet3d])
+def test_freeu_overwrites_its_input_but_never_the_stored_feature(make: Any) -> None:
+    model = make()
     model.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
     check_all_cuts(model, inputs_of(model, 0))
 
@@ -214,6 +225,19 @@ def refused(reason: str, model: nn.Module) -> None:
 
 def test_what_is_no_unet_is_refused_by_name() -> None:
     refused("Linear cannot be cached.*no conv_in, down_blocks", nn.Linear(2, 2))
+
+
+def test_a_forward_that_needs_unknown_arguments_is_refused_by_their_names() -> None:
+    model = I2VGenXLUNet(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=tiny.CONTEXT,
+        num_attention_heads=2,
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    )
+    refused("its forward needs fps, image_latents, which", model)
 
 
 def test_skip_blocks_are_refused_by_name() -> None:

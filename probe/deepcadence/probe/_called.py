@@ -14,7 +14,7 @@ from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 
-__all__ = ["answering", "argument_names", "first_tensor", "output_tensor", "timestep_numbers"]
+__all__ = ["answering", "argument_names", "by_row", "first_tensor", "output_tensor", "timestep_numbers"]
 
 Original = Callable[..., Any]
 
@@ -48,6 +48,11 @@ def first_tensor(named: Mapping[str, Any]) -> torch.Tensor:
         if isinstance(value, torch.Tensor) and value.ndim > 1:
             return value
     raise WorkloadError(f"the denoiser was called with {', '.join(named)}; expected a batch of samples among them")
+
+
+def by_row(feature: torch.Tensor, rows: int) -> torch.Tensor:
+    """A feature with the `rows` of its call first: video models fold frames into the batch, here they come second."""
+    return feature if len(feature) == rows else feature.unflatten(0, (rows, -1))
 
 
 def output_tensor(output: Any) -> torch.Tensor:

@@ -25,7 +25,7 @@ class Trace:
     Attributes:
         num_calls: calls in the run.
         rows: rows of a call's batch for one sample: 2 with classifier-free guidance.
-        sample_shape: (channels, height, width) of the denoiser's input.
+        sample_shape: (channels, height, width) of the denoiser's input; of a video with its frames.
         dtype: of the denoiser's output.
         timesteps: timestep of each call; None if the denoiser takes none.
     """

@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from deepcadence.probe._called import by_row, first_tensor
 from deepcadence.probe._meta import meta_twin
 from deepcadence.probe._paper_rules import paper_rules
 from deepcadence.schedules import Schedule, denoiser
@@ -30,7 +31,7 @@ class Macs:
         full: multiply-accumulates (MACs) of a full call.
         partial: MACs of a partial call at each cut.
         counter: by which rules; figures by different rules must not be compared.
-        sample_shape: (channels, height, width) of the sample counted for.
+        sample_shape: (channels, height, width) of the sample counted for, a video's with its frames.
         layers: each cut's first layer that a partial call runs again, as a dotted name.
         feature_shapes: shape of each cut's feature, without the batch dimension.
     """
@@ -57,7 +58,7 @@ def count_macs(
     model: nn.Module | str | Path | Any,
     *,
     counter: Counter = "exact",
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     cuts: Iterable[int] | None = None,
 ) -> Macs:
     """Count the MACs of a full call and of a partial call at each cut, on the meta device: nothing is computed.
@@ -69,7 +70,8 @@ def count_macs(
     Args:
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.
         counter: "exact" or "paper".
-        size: (height, width) of the sample, in latent units for a latent model; the config's sample size if None.
+        size: (height, width) of the sample, in latent units for a latent model, or (frames, height, width) of a video;
+            the config's sample size if None, and its frames, or 16 if it says none.
         cuts: which cuts to count; all if None.
 
     Raises:
@@ -96,19 +98,19 @@ def count_macs(
         full=full,
         partial=partial,
         counter=counter,
-        sample_shape=tuple(inputs["sample"].shape[1:]),
+        sample_shape=tuple(first_tensor(inputs).shape[1:]),
         layers={cut: layers[cut] for cut in wanted},
-        feature_shapes={cut: tuple(features[cut].shape[1:]) for cut in wanted},
+        feature_shapes={cut: tuple(by_row(features[cut], 1).shape[1:]) for cut in wanted},
     )
 
 
-def feature_shapes(model: nn.Module, size: tuple[int, int], cuts: Iterable[int]) -> list[tuple[int, ...]]:
+def feature_shapes(model: nn.Module, size: tuple[int, ...], cuts: Iterable[int]) -> list[tuple[int, ...]]:
     """The shape of each cut's feature for one sample of `size`, without the batch; one run on the meta device."""
     twin = _twin(model)
     family = family_of(twin)
     with torch.no_grad():
         features = family.views(twin, cuts).full(**family.example_inputs(twin, size=size, device="meta"))[1]
-    return [tuple(features[cut].shape[1:]) for cut in cuts]
+    return [tuple(by_row(features[cut], 1).shape[1:]) for cut in cuts]
 
 
 def _twin(model: Any) -> nn.Module:

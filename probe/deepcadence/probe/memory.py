@@ -108,9 +108,10 @@ def estimate_memory(
         ProfileError: even a projection does not fit in `memory_limit` bytes.
     """
     model = denoiser(workload.pipeline)
-    chosen = chosen_cuts(family_of(model).cuts(model), cuts)
+    family = family_of(model)
+    chosen = chosen_cuts(family.cuts(model), cuts)
     trace = workload.trace()
-    shapes = feature_shapes(model, latent_size(trace), chosen)
+    shapes = feature_shapes(model, family.size_of(model, trace.sample_shape), chosen)
     return plan_memory(workload, trace, shapes, memory_limit, max_distance, projection_seed)
 
 
@@ -164,11 +165,6 @@ def _projecting(need: _Need, limit: int, most: int, wanted: int, seed: int) -> M
 def _total(need: _Need, batch: int, dimensions: int, distance: int) -> int:
     window = need.window(batch, distance) + need.repeated(batch, distance)
     return need.projected(batch, dimensions) + window + need.matrices(batch) + need.work
-
-
-def latent_size(trace: Trace) -> tuple[int, int]:
-    """(height, width) of the denoiser's input."""
-    return trace.sample_shape[-2], trace.sample_shape[-1]
 
 
 def _amount(count: int) -> str:

@@ -12,7 +12,7 @@ from deepcadence.probe._trace import Trace, without_decoding
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.info import ProfileInfo
 from deepcadence.probe.macs import Macs, count_macs
-from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, latent_size, plan_memory
+from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memory
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import compare
@@ -79,11 +79,12 @@ class _Probe:
             raise ProfileError("seeds: found none, expected at least one")
         self.workload = workload
         self.model = denoiser(workload.pipeline)
-        self.layers = family_of(self.model).cuts(self.model)
+        family = family_of(self.model)
+        self.layers = family.cuts(self.model)
         self.cuts = chosen_cuts(self.layers, cuts)
         _check_counts(max_distance=max_distance, error_samples=error_samples, projection_seed=seed)
         self.trace: Trace = workload.trace()
-        self.macs: Macs = count_macs(self.model, size=latent_size(self.trace))
+        self.macs: Macs = count_macs(self.model, size=family.size_of(self.model, self.trace.sample_shape))
         shapes = [self.macs.feature_shapes[cut] for cut in self.cuts]
         self.plan: MemoryPlan = plan_memory(workload, self.trace, shapes, memory_limit, max_distance, seed)
         number = len(workload.seeds) if error_samples is None else error_samples

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, timestep_numbers
+from deepcadence.probe._called import answering, argument_names, by_row, output_tensor, timestep_numbers
 from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import OutputErrors
@@ -24,8 +24,8 @@ class Recording:
     """What a run's calls left behind.
 
     Attributes:
-        features: for each cut, one tensor per call: the feature, (rows, channels, height, width), or its projection,
-            float32 (rows, dimensions).
+        features: for each cut, one tensor per call: the feature, (rows, channels, height, width), for a video (rows,
+            frames, channels, height, width), or its projection, float32 (rows, dimensions).
         norms: for each cut, the length of each call's feature, (rows,) in float32; only where features are projected.
         timesteps: the denoiser's timestep argument in each call, as it was given.
         errors: the output errors, where they were asked for.
@@ -68,7 +68,9 @@ class Recording:
         output, features = self._views.full(*args, **kwargs)
         tried = self.errors.measure(self.num_calls, output, self._recent, args, kwargs) if self.errors else 0
         for cut in self.cuts:
-            self._keep(cut, features[cut].detach())
+            feature = features[cut].detach()
+            self._keep(cut, by_row(feature, len(output_tensor(output))))
+            self._recent[cut].append(feature)
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
         self.timesteps.append(named.get("timestep"))
         if self.on_call is not None:
@@ -86,7 +88,6 @@ class Recording:
                 self._projections[cut] = Projection(size, chosen.dimensions, chosen.seed + cut, feature.device)
             self.features[cut].append(self._projections[cut](feature))
             self.norms[cut].append(torch.linalg.vector_norm(feature.flatten(1), dim=1, dtype=torch.float32))
-        self._recent[cut].append(feature)
 
     def _check_shape(self, cut: int, feature: torch.Tensor) -> None:
         first = self.features[cut][0] if self.features[cut] else feature

@@ -34,7 +34,7 @@ def _has_motion(block: nn.Module) -> bool:
 def draw(
     device: torch.device | str, dtype: torch.dtype, generator: torch.Generator | None
 ) -> Callable[..., torch.Tensor]:
-    """`torch.randn`, drawn on the CPU, so that a seed means the same everywhere; on the meta device nothing is drawn."""
+    """`torch.randn`, drawn on the CPU, so a seed means the same everywhere; nothing is drawn for the meta device."""
 
     def randn(*shape: int) -> torch.Tensor:
         if torch.device(device).type == "meta":
