@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from deepcadence.schedules import UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from tests import tiny
+from tests.schedules import toy_family
 
 RESNET_2D: dict[str, Any] = {
     "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
@@ -55,6 +57,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     **{f"3d-{layers}-layers": (tiny.unet3d, {"layers_per_block": layers}) for layers in (1, 2)},
     "3d-odd": (tiny.unet3d, {"sample_size": (7, 9)}),
+    "third-party": (toy_family.ToyDenoiser, {}),
 }
 
 
@@ -63,6 +66,17 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     make, overrides = MODELS[request.param]
     built: nn.Module = make(**overrides)
     return built
+
+
+@pytest.fixture(autouse=True)
+def _toy_package(toy_package: None) -> None:
+    """The package of "third-party" is installed."""
+
+
+def sample_of(output: Any) -> torch.Tensor:
+    """What a denoiser returns: a tensor, or diffusers' output object, or a tuple."""
+    first: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
+    return first
 
 
 def inputs_of(model: nn.Module, seed: int, **size: Any) -> dict[str, Any]:
@@ -80,29 +94,29 @@ class TestContract:
 
     def test_full_view_equals_the_model_at_every_cut(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        expected = model(**inputs).sample
+        expected = sample_of(model(**inputs))
         for cuts in [*([cut] for cut in family.cuts(model)), list(family.cuts(model))]:
             output, features = family.views(model, cuts).full(**inputs)
-            assert torch.equal(output.sample, expected)
+            assert torch.equal(sample_of(output), expected)
             assert set(features) == set(cuts)
 
     def test_partial_after_full_at_the_same_input_equals_the_model(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        expected = model(**inputs).sample
+        expected = sample_of(model(**inputs))
         views = family.views(model, family.cuts(model))
         _, features = views.full(**inputs)
         for cut, feature in features.items():
             before = feature.clone()
-            assert torch.equal(views.partial(cut, feature, **inputs).sample, expected)
+            assert torch.equal(sample_of(views.partial(cut, feature, **inputs)), expected)
             assert torch.equal(feature, before)
 
     def test_partial_depends_on_the_feature_and_on_the_input(self, model: nn.Module) -> None:
         family, inputs, others = family_of(model), inputs_of(model, 0), inputs_of(model, 1)
         views = family.views(model, family.cuts(model))
         _, features = views.full(**inputs)
-        here, there = model(**inputs).sample, model(**others).sample
+        here, there = sample_of(model(**inputs)), sample_of(model(**others))
         for cut, feature in features.items():
-            mixed = views.partial(cut, feature, **others).sample
+            mixed = sample_of(views.partial(cut, feature, **others))
             assert not torch.equal(mixed, here)
             assert not torch.equal(mixed, there)
 
@@ -125,20 +139,28 @@ class TestContract:
 
     def test_positional_arguments_mean_the_same(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        names = ["sample", "timestep", *(name for name in ["encoder_hidden_states"] if name in inputs)]
-        positional = [inputs.pop(name) for name in names]
-        views = family.views(model, [1])
-        output, features = views.full(*positional, **inputs, return_dict=False)
-        assert torch.equal(views.partial(1, features[1], *positional, **inputs, return_dict=False)[0], output[0])
+        expected = sample_of(model(**inputs))
+        names = list(inspect.signature(type(model).forward).parameters)[1:]
+        leading = itertools.takewhile(lambda name: name in inputs, names)
+        positional = [inputs.pop(name) for name in leading]
+        assert len(positional) >= 2
+        if "return_dict" in names:
+            inputs["return_dict"] = False
+        cut = max(family.cuts(model)) // 3
+        views = family.views(model, [cut])
+        output, features = views.full(*positional, **inputs)
+        assert torch.equal(sample_of(output), expected)
+        assert torch.equal(sample_of(views.partial(cut, features[cut], *positional, **inputs)), expected)
 
     def test_other_sizes_than_configured(self, model: nn.Module) -> None:
         family = family_of(model)
         *others, width = (2 * side for side in family.small_size(model))
         inputs = inputs_of(model, 0, size=(*others, 3 * width))
-        views = family.views(model, [2])
+        cut = max(family.cuts(model)) // 2
+        views = family.views(model, [cut])
         output, features = views.full(**inputs)
-        assert torch.equal(output.sample, model(**inputs).sample)
-        assert torch.equal(views.partial(2, features[2], **inputs).sample, output.sample)
+        assert torch.equal(sample_of(output), sample_of(model(**inputs)))
+        assert torch.equal(sample_of(views.partial(cut, features[cut], **inputs)), sample_of(output))
 
     def test_the_model_is_left_alone(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)

@@ -52,7 +52,7 @@ def first_tensor(named: Mapping[str, Any]) -> torch.Tensor:
 
 def by_row(feature: torch.Tensor, rows: int) -> torch.Tensor:
     """A feature with the `rows` of its call first: video models fold frames into the batch, here they come second."""
-    return feature if len(feature) == rows else feature.unflatten(0, (rows, -1))
+    return feature if len(feature) == rows else feature.reshape(rows, -1, *feature.shape[1:])
 
 
 def output_tensor(output: Any) -> torch.Tensor:

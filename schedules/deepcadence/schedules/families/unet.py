@@ -95,7 +95,7 @@ class UNetFamily(Family):
     ) -> dict[str, Any]:
         """See `Family.example_inputs`."""
         weight = cast(torch.Tensor, cast(nn.Module, model.conv_in).weight)
-        device, dtype = device or weight.device, dtype or getattr(model, "dtype", weight.dtype)
+        device, dtype = device or weight.device, dtype or cast(torch.dtype, getattr(model, "dtype", weight.dtype))
         randn, shape, names = draw(device, dtype, generator), sample_shape(model, size), parameter_names(type(model))
         inputs: dict[str, Any] = {
             "sample": randn(batch, *shape),

@@ -15,6 +15,7 @@ from torch import nn
 from deepcadence.schedules.families.base import Views
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.skips import Position, blocks_of, layers_of, segment, skip_consumers, skip_sources
+from deepcadence.schedules.families.stand_ins import Stored
 
 FREEU = ("s1", "s2", "b1", "b2")
 
@@ -37,17 +38,6 @@ class Tap(nn.Module):
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         self.feature = hidden_states.clone() if writes_in_place(self.block) else hidden_states
         return self.block(hidden_states, *args, **kwargs)
-
-
-class Stored(nn.Module):
-    """Stands for everything inside the cut: returns the feature whatever it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.feature: torch.Tensor | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return cast(torch.Tensor, self.feature)
 
 
 class PartialView(NamedTuple):
