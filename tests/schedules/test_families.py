@@ -15,7 +15,7 @@ from torch import nn
 from deepcadence.schedules import UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from tests import tiny
-from tests.schedules import toy_family
+from tests.schedules import compvis, toy_family
 
 RESNET_2D: dict[str, Any] = {
     "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
@@ -57,6 +57,7 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     **{f"3d-{layers}-layers": (tiny.unet3d, {"layers_per_block": layers}) for layers in (1, 2)},
     "3d-odd": (tiny.unet3d, {"sample_size": (7, 9)}),
+    **{f"compvis-{kind}": (compvis.unet, {"kind": kind}) for kind in ("plain", "text", "classes", "vectors")},
     "third-party": (toy_family.ToyDenoiser, {}),
 }
 
@@ -260,6 +261,16 @@ def test_a_forward_that_needs_unknown_arguments_is_refused_by_their_names() -> N
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
     )
     refused("its forward needs fps, image_latents, which", model)
+
+
+def test_residuals_of_a_controlnet_are_refused_by_name_where_they_are_consumed_from_the_inside() -> None:
+    refused("compvis: its forward takes control, which", compvis.ControlledUNetModel())
+
+
+def test_a_model_whose_input_and_output_blocks_do_not_match_is_refused() -> None:
+    model = compvis.unet()
+    del model.input_blocks[-1]
+    refused("compvis: it has 5 input_blocks and 6 output_blocks", model)
 
 
 def test_skip_blocks_are_refused_by_name() -> None:

@@ -14,7 +14,7 @@ from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 
-__all__ = ["answering", "argument_names", "by_row", "first_tensor", "output_tensor", "timestep_numbers"]
+__all__ = ["answering", "argument_names", "by_row", "first_tensor", "output_tensor", "timestep_numbers", "timestep_of"]
 
 Original = Callable[..., Any]
 
@@ -61,6 +61,11 @@ def output_tensor(output: Any) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
         return value
     raise WorkloadError(f"the denoiser returned a {type(output).__name__}; expected a tensor as its first part")
+
+
+def timestep_of(named: Mapping[str, Any]) -> Any:
+    """The denoiser's timestep argument; None if it takes none."""
+    return named.get("timestep", named.get("timesteps"))
 
 
 def timestep_numbers(timesteps: list[Any]) -> tuple[float, ...] | None:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, first_tensor, output_tensor, timestep_numbers
+from deepcadence.probe._called import (
+    answering,
+    argument_names,
+    first_tensor,
+    output_tensor,
+    timestep_numbers,
+    timestep_of,
+)
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 
@@ -49,7 +56,7 @@ class _Follower:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        self.timesteps.append(named.get("timestep"))
+        self.timesteps.append(timestep_of(named))
         shape = first_tensor(named).shape
         if shape != self.shape:
             self.output, self.shape = self.forward(*args, **kwargs), shape

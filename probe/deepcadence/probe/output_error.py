@@ -28,6 +28,7 @@ _BATCHED = frozenset(
         "added_cond_kwargs",
         "added_time_ids",
         "return_dict",
+        *("x", "timesteps", "context", "y"),  # of the models of CompVis
     )
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, by_row, output_tensor, timestep_numbers
+from deepcadence.probe._called import answering, argument_names, by_row, output_tensor, timestep_numbers, timestep_of
 from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import OutputErrors
@@ -72,7 +72,7 @@ class Recording:
             self._keep(cut, by_row(feature, len(output_tensor(output))))
             self._recent[cut].append(feature)
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        self.timesteps.append(named.get("timestep"))
+        self.timesteps.append(timestep_of(named))
         if self.on_call is not None:
             self.on_call(1 + tried)
         return output

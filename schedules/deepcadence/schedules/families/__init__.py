@@ -8,12 +8,13 @@ from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family, Views
+from deepcadence.schedules.families.compvis import CompVisFamily
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.stand_ins import Kept, Stored
 from deepcadence.schedules.families.third_party import third_party_families
 from deepcadence.schedules.families.unet import UNetFamily
 
-FAMILIES: tuple[Family, ...] = (UNetFamily(),)
+FAMILIES: tuple[Family, ...] = (UNetFamily(), CompVisFamily())
 
 __all__ = ["FAMILIES", "Family", "Kept", "Stored", "Views", "family_of", "shallow"]
 
