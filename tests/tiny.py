@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnimateDiffPipeline,
     AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
     AutoencoderKLWan,
     DDIMPipeline,
     DDIMScheduler,
@@ -23,10 +25,12 @@ from diffusers import (
     DiTPipeline,
     DiTTransformer2DModel,
     DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     LDMPipeline,
+    MotionAdapter,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
     SanaPipeline,
@@ -37,14 +41,27 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
+    StableVideoDiffusionPipeline,
+    TextToVideoSDPipeline,
     UNet2DConditionModel,
     UNet2DModel,
+    UNet3DConditionModel,
+    UNetMotionModel,
+    UNetSpatioTemporalConditionModel,
     VQModel,
     WanPipeline,
     WanTransformer3DModel,
 )
 from diffusers.utils import logging as diffusers_logging
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 diffusers_logging.set_verbosity_error()
 
@@ -118,6 +135,57 @@ def unet2d_xl(seed: int = 0, **overrides: Any) -> UNet2DConditionModel:
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     }
     return unet2d_condition(seed, **(config | overrides))
+
+
+def unet_spatio_temporal(seed: int = 0, **overrides: Any) -> UNetSpatioTemporalConditionModel:
+    """A U-Net of the Stable Video Diffusion kind: 3 frames of 8x8, 8 channels in, 4 out. 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "num_frames": 3,
+        "layers_per_block": 1,
+        "block_out_channels": (32, 64),
+        "num_attention_heads": (2, 4),
+        "cross_attention_dim": CONTEXT,
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 3 * 8,
+        "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+    }
+    with seeded(seed):
+        return lively(UNetSpatioTemporalConditionModel(**(config | overrides)))
+
+
+def unet_motion(seed: int = 0, **overrides: Any) -> UNetMotionModel:
+    """A U-Net of the AnimateDiff kind: frames of 8x8, 4 channels, 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "num_attention_heads": 2,
+        "motion_num_attention_heads": 2,
+        "cross_attention_dim": CONTEXT,
+        "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
+        "up_block_types": ("UpBlockMotion", "CrossAttnUpBlockMotion"),
+    }
+    with seeded(seed):
+        return lively(UNetMotionModel(**(config | overrides)))
+
+
+def unet3d(seed: int = 0, **overrides: Any) -> UNet3DConditionModel:
+    """A text-to-video U-Net: frames of 8x8, 4 channels, 1 layer per block: 4 cuts."""
+    config: dict[str, Any] = {
+        "sample_size": 8,
+        "layers_per_block": 1,
+        "block_out_channels": (16, 32),
+        "norm_num_groups": 8,
+        "attention_head_dim": 8,
+        "cross_attention_dim": CONTEXT,
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    }
+    with seeded(seed):
+        return lively(UNet3DConditionModel(**(config | overrides)))
 
 
 def _transformer(model_class: Any, seed: int, config: dict[str, Any]) -> Any:
@@ -292,6 +360,21 @@ def text_encoder_2(seed: int = 1) -> CLIPTextModelWithProjection:
     """SDXL's second text encoder, small."""
     with seeded(seed):
         return CLIPTextModelWithProjection(_text_config(len(tokenizer()))).eval()
+
+
+def image_encoder(seed: int = 0) -> CLIPVisionModelWithProjection:
+    """A CLIP image encoder of one layer: 224x224 pictures, as the pipelines make them, in 16 patches; width 32."""
+    config = CLIPVisionConfig(
+        image_size=224,
+        patch_size=56,
+        hidden_size=CONTEXT,
+        intermediate_size=37,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        projection_dim=CONTEXT,
+    )
+    with seeded(seed):
+        return CLIPVisionModelWithProjection(config).eval()
 
 
 def quiet(pipeline: Any) -> Any:
@@ -472,3 +555,79 @@ def wan_pipeline(**overrides: Any) -> WanPipeline:
         text_encoder=None,
     )
     return quiet(pipeline)
+
+
+def load_ip_adapter(unet: Any, seed: int = 0) -> None:
+    """Give a U-Net of Stable Diffusion, or of AnimateDiff, an IP-Adapter with random weights; images have width 32."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return 0.5 * torch.randn(shape, generator=generator)
+
+    width = unet.config.cross_attention_dim
+    weights: dict[str, torch.Tensor] = {}
+    names = [name.removesuffix(".processor") for name in unet.attn_processors if "motion_modules" not in name]
+    for index, name in enumerate(name for name in names if name.endswith("attn2")):
+        for key in ("to_k_ip", "to_v_ip"):
+            weights[f"{2 * index + 1}.{key}.weight"] = randn(unet.get_submodule(name).inner_dim, width)
+    projection = {
+        "proj.weight": randn(4 * width, CONTEXT),
+        "proj.bias": randn(4 * width),
+        "norm.weight": randn(width),
+        "norm.bias": randn(width),
+    }
+    unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}], low_cpu_mem_usage=False)
+
+
+def svd_pipeline(**overrides: Any) -> StableVideoDiffusionPipeline:
+    """Stable Video Diffusion, 16x16 pictures; give it `image=`, `height=16`, `width=16`, `num_frames=`."""
+    with seeded(0):
+        decoder = AutoencoderKLTemporalDecoder(
+            latent_channels=4,
+            block_out_channels=(32, 64),
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        ).eval()
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+    return quiet(
+        StableVideoDiffusionPipeline(
+            vae=decoder,
+            image_encoder=image_encoder(),
+            unet=unet_spatio_temporal(**overrides),
+            scheduler=scheduler,
+            feature_extractor=CLIPImageProcessor(),
+        )
+    )
+
+
+def animatediff_pipeline(**overrides: Any) -> AnimateDiffPipeline:
+    """AnimateDiff: the U-Net of Stable Diffusion (1 layer per block: 4 cuts) with motion modules, 16x16 pictures."""
+    with seeded(0):
+        adapter = MotionAdapter(
+            block_out_channels=(16, 32),
+            motion_layers_per_block=1,
+            motion_norm_num_groups=8,
+            motion_num_attention_heads=2,
+        )
+    components = sd_components(**({"layers_per_block": 1} | overrides))
+    del components["safety_checker"]
+    pipeline = AnimateDiffPipeline(**components, motion_adapter=adapter)
+    lively(pipeline.unet)
+    return quiet(pipeline)
+
+
+def text_to_video_pipeline(**overrides: Any) -> TextToVideoSDPipeline:
+    """Text to video, 16x16 pictures."""
+    components = sd_components() | {"unet": unet3d(**overrides)}
+    for absent in ("safety_checker", "feature_extractor"):
+        del components[absent]
+    return quiet(TextToVideoSDPipeline(**components))

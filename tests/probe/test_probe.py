@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from deepcadence.probe import Profile, ProfileError, Workload, estimate_memory, probe
+from deepcadence.probe import Profile, ProfileError, Workload, estimate_memory, probe, record
 from deepcadence.schedules import config_sha256
 from tests import tiny
 
@@ -23,6 +25,28 @@ def ddim(**changes: Any) -> Workload:
     return Workload(tiny.ddim_pipeline(), steps=4, seeds=(0, 1, 2)).replace(**changes)
 
 
+VIDEO = {**SIZE, "num_frames": 3}
+
+
+def svd(**changes: Any) -> Workload:
+    picture = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
+    workload = Workload(tiny.svd_pipeline(), steps=3, seeds=(0, 1), call_kwargs={"image": picture, **VIDEO})
+    return workload.replace(**changes)
+
+
+def animatediff(**changes: Any) -> Workload:
+    workload = Workload(
+        tiny.animatediff_pipeline(), steps=3, seeds=(0, 1), prompts=("a cat", "a dog"), call_kwargs=VIDEO
+    )
+    return workload.replace(**changes)
+
+
+def text_to_video(**changes: Any) -> Workload:
+    pipeline = tiny.text_to_video_pipeline()
+    workload = Workload(pipeline, steps=3, seeds=(0, 1), prompts=("a cat", "a dog"), call_kwargs=VIDEO)
+    return workload.replace(**changes)
+
+
 def same(first: Profile, second: Profile, rtol: float = 1e-2, atol: float = 2e-3) -> None:
     for name in ("cosine", "relative_l2", "relative_l1", "output_error"):
         for suffix in ("", "_std"):
@@ -30,10 +54,25 @@ def same(first: Profile, second: Profile, rtol: float = 1e-2, atol: float = 2e-3
             torch.testing.assert_close(a, b, equal_nan=True, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("make", [sd, ddim])
+@pytest.mark.parametrize("make", [sd, ddim, svd, animatediff, text_to_video])
 def test_a_profile_does_not_depend_on_the_batches(make: Any) -> None:
-    together = probe(make(batch_size=8), cuts=[1, 4], error_samples=None)
-    same(together, probe(make(batch_size=1), cuts=[1, 4], error_samples=None))
+    together = probe(make(batch_size=8), cuts=[1, 3], error_samples=None)
+    same(together, probe(make(batch_size=1), cuts=[1, 3], error_samples=None))
+
+
+@pytest.mark.parametrize(("make", "shape"), [(svd, (3, 8, 8, 8)), (animatediff, (4, 3, 8, 8))])
+def test_a_video_is_one_sample(make: Any, shape: tuple[int, ...]) -> None:
+    workload = make(seeds=(0,))
+    plan = estimate_memory(workload, [0], max_distance=0)
+    profile = probe(workload, cuts=[0])
+    macs = profile.meta.macs
+    assert macs.sample_shape == shape
+    assert macs.feature_shapes[0][0] == 3
+    rows, floats = 2, math.prod(macs.feature_shapes[0])
+    assert plan.bytes_to_hold_all == 3 * rows * floats * 4
+    with record(workload.pipeline, [0]) as recording:
+        workload.call((0,), output_type="latent")
+    assert recording.features[0][0].shape == (rows, *macs.feature_shapes[0])
 
 
 def test_what_a_profile_holds() -> None:

@@ -46,6 +46,16 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
 }
 
 
+def test_a_video_is_one_image_with_its_frames_below_each_other() -> None:
+    workload = Workload(
+        tiny.text_to_video_pipeline(), steps=2, prompts=("a cat", "a dog"), call_kwargs={**SIZE, "num_frames": 3}
+    )
+    videos = workload.run([0, 1])
+    assert videos.shape == (2, 3, 3 * 16, 16)
+    frames = torch.from_numpy(workload.call([0, 1]).frames)  # (videos, frames, height, width, channels)
+    assert torch.equal(videos[1, :, 16:32], frames[1, 1].permute(2, 0, 1))
+
+
 @pytest.mark.parametrize("name", list(WORKLOADS))
 def test_a_seed_gives_the_same_image_in_every_batch(name: str) -> None:
     workload = WORKLOADS[name]()

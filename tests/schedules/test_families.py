@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLUNet
 from torch import nn
 
 from deepcadence.schedules import UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from tests import tiny
+from tests.schedules import compvis, toy_family
 
 RESNET_2D: dict[str, Any] = {
     "down_block_types": ("ResnetDownsampleBlock2D", "AttnDownBlock2D"),
@@ -62,6 +64,22 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
         tiny.wan,
         {"image_dim": 20, "added_kv_proj_dim": 24, "in_channels": 9, "pos_embed_seq_len": 2 * 257},
     ),
+    **{f"svd-{layers}-layers": (tiny.unet_spatio_temporal, {"layers_per_block": layers}) for layers in (1, 2)},
+    "svd-odd": (tiny.unet_spatio_temporal, {"sample_size": (7, 9)}),
+    **{f"motion-{layers}-layers": (tiny.unet_motion, {"layers_per_block": layers}) for layers in (1, 2)},
+    "motion-no-mid": (tiny.unet_motion, {"use_motion_mid_block": False, "sample_size": (7, 9)}),
+    "motion-xl": (
+        tiny.unet_motion,
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + tiny.CONTEXT,
+        },
+    ),
+    **{f"3d-{layers}-layers": (tiny.unet3d, {"layers_per_block": layers}) for layers in (1, 2)},
+    "3d-odd": (tiny.unet3d, {"sample_size": (7, 9)}),
+    **{f"compvis-{kind}": (compvis.unet, {"kind": kind}) for kind in ("plain", "text", "classes", "vectors")},
+    "third-party": (toy_family.ToyDenoiser, {}),
 }
 
 
@@ -72,9 +90,20 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return built
 
 
+@pytest.fixture(autouse=True)
+def _toy_package(toy_package: None) -> None:
+    """The package of "third-party" is installed."""
+
+
+def sample_of(output: Any) -> torch.Tensor:
+    """What a denoiser returns: a tensor, or diffusers' output object, or a tuple."""
+    first: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
+    return first
+
+
 def inputs_of(model: Any, seed: int, size: tuple[int, ...] | None = None) -> dict[str, Any]:
     family = family_of(model)
-    if size is None and "sample_size" not in model.config:
+    if size is None and "sample_size" not in getattr(model, "config", {"sample_size": None}):
         size = tuple(2 * side for side in family.small_size(model))
     return family.example_inputs(model, batch=2, size=size, generator=torch.Generator().manual_seed(seed))
 
@@ -90,10 +119,16 @@ def same(found: torch.Tensor, expected: torch.Tensor, model: nn.Module) -> bool:
 def entering(model: nn.Module, layers: dict[int, str], inputs: dict[str, Any]) -> dict[int, torch.Tensor]:
     """What enters each of the named layers."""
     entered: dict[int, torch.Tensor] = {}
-    for cut, name in layers.items():
-        layer = model.get_submodule(name)
-        layer.register_forward_pre_hook(lambda _module, args, cut=cut: entered.__setitem__(cut, args[0]))
+    handles = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda _module, args, kwargs, cut=cut: entered.__setitem__(cut, [*args, *kwargs.values()][0]),
+            with_kwargs=True,
+        )
+        for cut, name in layers.items()
+    ]
     model(**inputs)
+    for handle in handles:
+        handle.remove()
     return entered
 
 
@@ -130,29 +165,29 @@ class TestContract:
 
     def test_full_view_equals_the_model_at_every_cut(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        expected = model(**inputs).sample
+        expected = sample_of(model(**inputs))
         for cuts in [*([cut] for cut in family.cuts(model)), list(family.cuts(model))]:
             output, features = family.views(model, cuts).full(**inputs)
-            assert torch.equal(output.sample, expected)
+            assert torch.equal(sample_of(output), expected)
             assert set(features) == set(cuts)
 
     def test_partial_after_full_at_the_same_input_equals_the_model(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        expected = model(**inputs).sample
+        expected = sample_of(model(**inputs))
         views = family.views(model, family.cuts(model))
         _, features = views.full(**inputs)
         for cut, feature in features.items():
             before = feature.clone()
-            assert same(views.partial(cut, feature, **inputs).sample, expected, model)
+            assert same(sample_of(views.partial(cut, feature, **inputs)), expected, model)
             assert torch.equal(feature, before)
 
     def test_partial_depends_on_the_feature_and_on_the_input(self, model: nn.Module) -> None:
         family, inputs, others = family_of(model), inputs_of(model, 0), inputs_of(model, 1)
         views = family.views(model, family.cuts(model))
         _, features = views.full(**inputs)
-        here, there = model(**inputs).sample, model(**others).sample
+        here, there = sample_of(model(**inputs)), sample_of(model(**others))
         for cut, feature in features.items():
-            mixed = views.partial(cut, feature, **others).sample
+            mixed = sample_of(views.partial(cut, feature, **others))
             assert not same(mixed, here, model)
             assert not same(mixed, there, model)
 
@@ -165,23 +200,29 @@ class TestContract:
 
     def test_positional_arguments_mean_the_same(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
-        names = list(itertools.takewhile(inputs.__contains__, list(inspect.signature(model.forward).parameters)))
-        positional = [inputs.pop(name) for name in names]
-        views = family.views(model, [1])
-        output, features = views.full(*positional, **inputs, return_dict=False)
-        assert len(positional) > 1
-        partial = views.partial(1, features[1], *positional, **inputs, return_dict=False)
-        assert same(partial[0], output[0], model)
+        expected = sample_of(model(**inputs))
+        names = list(inspect.signature(type(model).forward).parameters)[1:]
+        leading = itertools.takewhile(lambda name: name in inputs, names)
+        positional = [inputs.pop(name) for name in leading]
+        assert len(positional) >= 2
+        if "return_dict" in names:
+            inputs["return_dict"] = False
+        cut = max(family.cuts(model)) // 3
+        views = family.views(model, [cut])
+        output, features = views.full(*positional, **inputs)
+        assert torch.equal(sample_of(output), expected)
+        assert same(sample_of(views.partial(cut, features[cut], *positional, **inputs)), expected, model)
 
     def test_other_sizes_than_configured(self, model: nn.Module) -> None:
         family = family_of(model)
         *others, width = (2 * side for side in family.small_size(model))
         square = isinstance(model, DiTTransformer2DModel)  # knows no other pictures
         inputs = inputs_of(model, 0, size=(*others, width) if square else (*others, 3 * width))
-        views = family.views(model, [2])
+        cut = max(family.cuts(model)) // 2
+        views = family.views(model, [cut])
         output, features = views.full(**inputs)
-        assert torch.equal(output.sample, model(**inputs).sample)
-        assert same(views.partial(2, features[2], **inputs).sample, output.sample, model)
+        assert torch.equal(sample_of(output), sample_of(model(**inputs)))
+        assert same(sample_of(views.partial(cut, features[cut], **inputs)), sample_of(output), model)
 
     def test_the_model_is_left_alone(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
@@ -194,9 +235,16 @@ class TestContract:
         assert {name: dict(module._modules) for name, module in model.named_modules()} == children
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_controlnet_residuals(layers: int) -> None:
-    model = tiny.unet2d_condition(layers_per_block=layers)
+@pytest.mark.parametrize(
+    ("make", "layers", "mid"),
+    [
+        *((tiny.unet2d_condition, layers, True) for layers in (1, 2, 3)),
+        # Without that of the mid block, the residuals would be an adapter's for a U-Net of images.
+        *itertools.product((tiny.unet_motion, tiny.unet3d), (1, 2), (True, False)),
+    ],
+)
+def test_controlnet_residuals(make: Any, layers: int, mid: bool) -> None:
+    model = make(layers_per_block=layers)
     inputs = inputs_of(model, 0)
     shapes: list[torch.Size] = []
 
@@ -209,7 +257,8 @@ def test_controlnet_residuals(layers: int) -> None:
     for handle in handles:
         handle.remove()
     inputs["down_block_additional_residuals"] = tuple(torch.randn(shape) for shape in shapes)
-    inputs["mid_block_additional_residual"] = torch.randn(shapes[-1])
+    if mid:
+        inputs["mid_block_additional_residual"] = torch.randn(shapes[-1])
     check_all_cuts(model, inputs)
 
 
@@ -233,8 +282,9 @@ def test_adapter_residuals(layers: int, deprecated: bool, blocks: str) -> None:
     check_all_cuts(model, fresh)
 
 
-def test_freeu_overwrites_its_input_but_never_the_stored_feature() -> None:
-    model = tiny.unet2d_condition()
+@pytest.mark.parametrize("make", [tiny.unet2d_condition, tiny.unet_motion, tiny.unet3d])
+def test_freeu_overwrites_its_input_but_never_the_stored_feature(make: Any) -> None:
+    model = make()
     model.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
     check_all_cuts(model, inputs_of(model, 0))
 
@@ -259,6 +309,29 @@ def refused(reason: str, model: nn.Module) -> None:
 
 def test_what_is_no_unet_is_refused_by_name() -> None:
     refused("Linear cannot be cached.*no conv_in, down_blocks", nn.Linear(2, 2))
+
+
+def test_a_forward_that_needs_unknown_arguments_is_refused_by_their_names() -> None:
+    model = I2VGenXLUNet(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=tiny.CONTEXT,
+        num_attention_heads=2,
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    )
+    refused("its forward needs fps, image_latents, which", model)
+
+
+def test_residuals_of_a_controlnet_are_refused_by_name_where_they_are_consumed_from_the_inside() -> None:
+    refused("compvis: its forward takes control, which", compvis.ControlledUNetModel())
+
+
+def test_a_model_whose_input_and_output_blocks_do_not_match_is_refused() -> None:
+    model = compvis.unet()
+    del model.input_blocks[-1]
+    refused("compvis: it has 5 input_blocks and 6 output_blocks", model)
 
 
 def test_skip_blocks_are_refused_by_name() -> None:

@@ -89,6 +89,13 @@ class Alternating:
         return next(self.turns)(*args, **kwargs)
 
 
+VIDEOS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "SVD": (tiny.svd_pipeline, {"image": PICTURE, "height": 16, "width": 16, "num_frames": 3}),
+    "AnimateDiff": (tiny.animatediff_pipeline, {"prompt": ["a coat", "a shoe"], "num_frames": 3}),
+    "text to video": (tiny.text_to_video_pipeline, {"prompt": ["a coat", "a shoe"], "num_frames": 3}),
+}
+
+
 def run(pipe: Any, **arguments: Any) -> torch.Tensor:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
@@ -125,6 +132,13 @@ def check(pipe: Any, arguments: dict[str, Any], cut: int, sides: int = 1) -> Non
 def test_every_pipeline_at_every_cut(name: str, cut: int) -> None:
     make, arguments = PIPELINES[name]
     check(make(), arguments, cut, sides=2 if name in TWO_SIDES else 1)
+
+
+@pytest.mark.parametrize("cut", range(4))
+@pytest.mark.parametrize("name", VIDEOS)
+def test_every_video_pipeline_at_every_cut(name: str, cut: int) -> None:
+    make, arguments = VIDEOS[name]
+    check(make(), arguments, cut)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

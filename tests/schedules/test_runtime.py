@@ -34,7 +34,7 @@ from deepcadence.schedules import (
     uniform,
 )
 from deepcadence.schedules.families import family_of
-from deepcadence.schedules.families.unet import UNetViews
+from deepcadence.schedules.families.unet_views import UNetViews
 from tests import tiny
 
 STEPS = 6

@@ -20,6 +20,7 @@ _OURS = (
     "prompt",
     "batch_size",
     "num_images_per_prompt",
+    "num_videos_per_prompt",
     "return_dict",
 )
 # Texts that a pipeline wants once for each prompt when the prompt is a list.

@@ -14,7 +14,7 @@ from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 
-__all__ = ["answering", "argument_names", "first_tensor", "output_tensor", "timestep_numbers"]
+__all__ = ["answering", "argument_names", "by_row", "first_tensor", "output_tensor", "timestep_numbers", "timestep_of"]
 
 Original = Callable[..., Any]
 
@@ -50,12 +50,22 @@ def first_tensor(named: Mapping[str, Any]) -> torch.Tensor:
     raise WorkloadError(f"the denoiser was called with {', '.join(named)}; expected a batch of samples among them")
 
 
+def by_row(feature: torch.Tensor, rows: int) -> torch.Tensor:
+    """A feature with the `rows` of its call first: video models fold frames into the batch, here they come second."""
+    return feature if len(feature) == rows else feature.reshape(rows, -1, *feature.shape[1:])
+
+
 def output_tensor(output: Any) -> torch.Tensor:
     """The tensor in what a denoiser returns: a tensor, an output object of diffusers, or a tuple."""
     value = output if isinstance(output, torch.Tensor) else output[0]
     if isinstance(value, torch.Tensor):
         return value
     raise WorkloadError(f"the denoiser returned a {type(output).__name__}; expected a tensor as its first part")
+
+
+def timestep_of(named: Mapping[str, Any]) -> Any:
+    """The denoiser's timestep argument; None if it takes none."""
+    return named.get("timestep", named.get("timesteps"))
 
 
 def timestep_numbers(timesteps: list[Any]) -> tuple[float, ...] | None:

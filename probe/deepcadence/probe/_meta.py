@@ -15,7 +15,8 @@ __all__ = ["build", "meta_twin"]
 def build(model_class: Any, config: Mapping[str, Any]) -> nn.Module:
     """An instance of a diffusers model class on the meta device: no memory, no random numbers."""
     with torch.device("meta"):
-        return cast(nn.Module, model_class.from_config(dict(config)).eval())
+        model = cast(nn.Module, model_class.from_config(dict(config)).eval())
+    return model.to("meta")  # some parameters (of Stable Video Diffusion) are made without asking for the device
 
 
 def meta_twin(model: nn.Module) -> nn.Module:

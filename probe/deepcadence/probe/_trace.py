@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, first_tensor, output_tensor, timestep_numbers
+from deepcadence.probe._called import (
+    answering,
+    argument_names,
+    first_tensor,
+    output_tensor,
+    timestep_numbers,
+    timestep_of,
+)
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.guided import Side, Sides
@@ -26,8 +33,8 @@ class Trace:
     Attributes:
         num_calls: calls in the run; where the sides of guidance are calls of their own, those of one side.
         rows: rows for one sample, of all sides: 2 with classifier-free guidance.
-        sample_shape: (channels, height, width) of the denoiser's input; (channels, frames, height, width) of a video,
-            (tokens, channels) of packed latents.
+        sample_shape: (channels, height, width) of the denoiser's input; of a video with its frames; (tokens, channels)
+            of packed latents.
         dtype: of the denoiser's output.
         timesteps: timestep of each call; None if the denoiser takes none.
         sides: calls a step: 2 where the sides of guidance are calls of their own.
@@ -39,12 +46,6 @@ class Trace:
     dtype: torch.dtype
     timesteps: tuple[float, ...] | None
     sides: int = 1
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """(height, width) of the denoiser's input, (frames, height, width) of a video, (tokens,) of packed latents."""
-        packed = len(self.sample_shape) == 2
-        return self.sample_shape[:1] if packed else self.sample_shape[1:]
 
 
 class _Follower:
@@ -62,7 +63,7 @@ class _Follower:
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
         shape, side = first_tensor(named).shape, self._side_of(args, kwargs)
-        self.timesteps.setdefault(side, []).append(named.get("timestep"))
+        self.timesteps.setdefault(side, []).append(timestep_of(named))
         self.rows[side] = shape[0]
         if shape != self.shape:
             self.output, self.shape = self.forward(*args, **kwargs), shape

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepcadence.probe._called import first_tensor
+from deepcadence.probe._called import by_row, first_tensor
 from deepcadence.probe._meta import meta_twin
 from deepcadence.probe._paper_rules import paper_rules
 from deepcadence.schedules import Schedule, denoiser
@@ -31,8 +31,8 @@ class Macs:
         full: multiply-accumulates (MACs) of a full call.
         partial: MACs of a partial call at each cut.
         counter: by which rules; figures by different rules must not be compared.
-        sample_shape: (channels, height, width) of the sample counted for; (channels, frames, height, width) of a video,
-            (tokens, channels) of packed latents.
+        sample_shape: (channels, height, width) of the sample counted for, a video's with its frames; (tokens, channels)
+            of packed latents.
         layers: each cut's first layer that a partial call runs again, as a dotted name; where features are residuals,
             the first and the last block that they stand for.
         feature_shapes: shape of each cut's feature, without the batch dimension.
@@ -72,8 +72,8 @@ def count_macs(
     Args:
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.
         counter: "exact" or "paper".
-        size: (height, width) of the sample, in latent units for a latent model, (frames, height, width) for a video;
-            the config's sample size if None, or what the model's pipelines have by default, as text has anyway.
+        size: (height, width) of the sample, in latent units for a latent model, or (frames, height, width) of a video;
+            if None the config's sample size, or what the model's pipelines have by default.
         cuts: which cuts to count; all if None.
 
     Raises:
@@ -102,7 +102,7 @@ def count_macs(
         counter=counter,
         sample_shape=tuple(first_tensor(inputs).shape[1:]),
         layers={cut: layers[cut] for cut in wanted},
-        feature_shapes={cut: tuple(features[cut].shape[1:]) for cut in wanted},
+        feature_shapes={cut: tuple(by_row(features[cut], 1).shape[1:]) for cut in wanted},
     )
 
 
@@ -112,7 +112,7 @@ def feature_shapes(model: nn.Module, size: tuple[int, ...], cuts: Iterable[int])
     family = family_of(twin)
     with torch.no_grad():
         features = family.views(twin, cuts).full(**family.example_inputs(twin, size=size, device="meta"))[1]
-    return [tuple(features[cut].shape[1:]) for cut in cuts]
+    return [tuple(by_row(features[cut], 1).shape[1:]) for cut in cuts]
 
 
 def _twin(model: Any) -> nn.Module:

@@ -108,9 +108,10 @@ def estimate_memory(
         ProfileError: even a projection does not fit in `memory_limit` bytes.
     """
     model = denoiser(workload.pipeline)
-    chosen = chosen_cuts(family_of(model).cuts(model), cuts)
+    family = family_of(model)
+    chosen = chosen_cuts(family.cuts(model), cuts)
     trace = workload.trace()
-    shapes = feature_shapes(model, trace.size, chosen)
+    shapes = feature_shapes(model, family.size_of(model, trace.sample_shape), chosen)
     return plan_memory(workload, trace, shapes, memory_limit, max_distance, projection_seed)
 
 

@@ -29,7 +29,9 @@ _BATCHED = frozenset(
         "added_cond_kwargs",
         "pooled_projections",
         "guidance",
+        "added_time_ids",
         "return_dict",
+        *("x", "timesteps", "context", "y"),  # of the models of CompVis
     )
 )
 # Arguments that are the same for the whole batch.
@@ -106,11 +108,17 @@ class OutputErrors:
 
 
 def repeated(value: Any, rows: int, times: int) -> Any:
-    """`value` with each tensor that has `rows` rows repeated `times` times along them; the rest as it is."""
+    """`value` with each tensor that has `rows` rows, or as many for each of them, repeated `times` times along them.
+
+    The rest is as it is.
+    """
     if times == 1:
         return value
     if isinstance(value, torch.Tensor):
-        return value.repeat(times, *[1] * (value.ndim - 1)) if value.ndim and len(value) == rows else value
+        whole = value.ndim > 0 and len(value) % rows == 0
+        return value.repeat(times, *[1] * (value.ndim - 1)) if whole else value
     if isinstance(value, Mapping):
         return {key: repeated(entry, rows, times) for key, entry in value.items()}
+    if isinstance(value, list):  # the images of IP-Adapters
+        return [repeated(entry, rows, times) for entry in value]
     return value

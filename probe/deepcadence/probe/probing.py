@@ -79,11 +79,12 @@ class _Probe:
             raise ProfileError("seeds: found none, expected at least one")
         self.workload = workload
         self.model = denoiser(workload.pipeline)
-        self.layers = family_of(self.model).cuts(self.model)
+        family = family_of(self.model)
+        self.layers = family.cuts(self.model)
         self.cuts = chosen_cuts(self.layers, cuts)
         _check_counts(max_distance=max_distance, error_samples=error_samples, projection_seed=seed)
         self.trace: Trace = workload.trace()
-        self.macs: Macs = count_macs(self.model, size=self.trace.size)
+        self.macs: Macs = count_macs(self.model, size=family.size_of(self.model, self.trace.sample_shape))
         shapes = [self.macs.feature_shapes[cut] for cut in self.cuts]
         self.plan: MemoryPlan = plan_memory(workload, self.trace, shapes, memory_limit, max_distance, seed)
         number = len(workload.seeds) if error_samples is None else error_samples

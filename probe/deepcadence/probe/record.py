@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, timestep_numbers
+from deepcadence.probe._called import answering, argument_names, by_row, output_tensor, timestep_numbers, timestep_of
 from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import OutputErrors
@@ -25,9 +25,10 @@ class Recording:
     """What a run's calls left behind.
 
     Attributes:
-        features: for each cut, one tensor per call: the feature, (rows, channels, height, width) or (rows, tokens,
-            channels), or its projection, float32 (rows, dimensions). Where the sides of guidance are calls of their
-            own, they count as one call: the rows of one side come after those of the other.
+        features: for each cut, one tensor per call: the feature, (rows, channels, height, width), for a video (rows,
+            frames, channels, height, width), of a transformer (rows, tokens, channels), or its projection, float32
+            (rows, dimensions). Where the sides of guidance are calls of their own, they count as one call: the rows of
+            one side come after those of the other.
         norms: for each cut, the length of each call's feature, (rows,) in float32; only where features are projected.
         timesteps: the denoiser's timestep argument in each call, as it was given.
         errors: the output errors, where they were asked for.
@@ -81,13 +82,14 @@ class Recording:
         for cut in self.cuts:
             if cut not in features:
                 raise ProfileError(f"cut {cut}: found a call that skips layers at this cut, which cannot be profiled")
-            self._check_shape(side, cut, call, features[cut])
-            self._keep(cut, call, features[cut].detach())
-            recent[cut].append(features[cut].detach())
+            feature = features[cut].detach()
+            self._check_shape(side, cut, call, feature)
+            self._keep(cut, call, by_row(feature, len(output_tensor(output))))
+            recent[cut].append(feature)
         self._calls[side] = call + 1
         if call == self.num_calls:
             named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-            self.timesteps.append(named.get("timestep"))
+            self.timesteps.append(timestep_of(named))
         if self.on_call is not None:
             self.on_call(1 + tried)
         return output

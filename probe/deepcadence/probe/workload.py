@@ -70,7 +70,8 @@ class Workload:
         """Generate the images of `seeds` (all of the workload if None) in one call of the pipeline.
 
         Returns:
-            float32 on the CPU, (len(seeds), channels, height, width), from 0 to 1.
+            float32 on the CPU, (len(seeds), channels, height, width), from 0 to 1. A video is one image, its frames
+            below each other.
 
         Raises:
             WorkloadError: the arguments do not fit the pipeline, or its result is not one image for each seed.
@@ -100,17 +101,25 @@ def to_images(result: Any, pipeline: Any, seeds: Sequence[int] | None = None) ->
     Raises:
         WorkloadError: there are none, or not as many as seeds.
     """
-    images = getattr(result, "images", result[0] if isinstance(result, tuple) else None)
+    images = getattr(result, "images", getattr(result, "frames", result[0] if isinstance(result, tuple) else None))
     name = type(pipeline).__name__
     if images is None:
         raise WorkloadError(f"{name}: found a {type(result).__name__} without images, expected a pipeline of images")
     tensor = torch.as_tensor(images)
     if tensor.ndim == 4 and not isinstance(images, torch.Tensor):  # arrays of diffusers are channels-last
         tensor = tensor.permute(0, 3, 1, 2)
+    if tensor.ndim == 5:
+        tensor = _filmstrip(tensor, channels_last=not isinstance(images, torch.Tensor))
     if tensor.ndim != 4 or (seeds is not None and len(tensor) != len(seeds)):
         expected = "one image for each seed" if seeds is None else f"{len(seeds)} images"
         raise WorkloadError(f"{name}: found a result of shape {list(tensor.shape)}, expected {expected}")
     return tensor.to("cpu", torch.float32).contiguous()
+
+
+def _filmstrip(videos: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
+    """(videos, frames, channels, height, width) as (videos, channels, frames * height, width)."""
+    frames = videos.permute(0, 1, 4, 2, 3) if channels_last else videos
+    return frames.transpose(1, 2).flatten(2, 3)
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:

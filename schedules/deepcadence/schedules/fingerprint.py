@@ -56,15 +56,35 @@ def _words(described: Any) -> str:
 
 
 class Adapters:
-    """The adapters (PEFT) of a model: which are active, and how strongly."""
+    """The adapters of a model (PEFT, and IP-Adapters): which are active, and how strongly.
+
+    Modules are looked through only when adapters come or go; in between, reading a state takes microseconds.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._layers: list[nn.Module] = []
         self._known: tuple[str, ...] = ()
+        self._attentions: list[nn.Module] = []
+        self._projections: tuple[Any, ...] = (None, None)
 
     def state(self) -> tuple[Any, ...] | None:
-        """Something that compares unequal once an adapter was added, removed, switched or scaled."""
+        """Something that compares unequal once an adapter was added, removed, switched or scaled; None without any."""
+        found = self._peft(), self._image_prompts()
+        return None if found == (None, None) else found
+
+    def _image_prompts(self) -> tuple[Any, ...] | None:
+        """The scales of IP-Adapters: each attention that they change holds its own."""
+        children = self._model._modules
+        projections = children.get("encoder_hid_proj"), children.get("image_proj")
+        if any(now is not before for now, before in zip(projections, self._projections, strict=True)):
+            self._projections = projections
+            self._attentions = [
+                layer for layer in self._model.modules() if hasattr(getattr(layer, "processor", None), "to_k_ip")
+            ]
+        return tuple(map(_image_scale, self._attentions)) or None
+
+    def _peft(self) -> tuple[Any, ...] | None:
         config: Mapping[str, Any] | None = getattr(self._model, "peft_config", None)
         if not config:
             return None
@@ -73,6 +93,10 @@ class Adapters:
             self._layers = [layer for layer in self._model.modules() if hasattr(layer, "active_adapters")]
             self._layers = [layer for layer in self._layers if isinstance(getattr(layer, "scaling", None), dict)]
         return self._known, tuple(map(_adapter_state, self._layers))
+
+
+def _image_scale(attention: Any) -> Any:
+    return describe(getattr(attention.processor, "scale", None))
 
 
 def _adapter_state(layer: Any) -> tuple[Any, ...]:

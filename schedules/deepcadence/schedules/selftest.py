@@ -59,13 +59,15 @@ def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
     try:
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(0)
-            output: torch.Tensor = plan.model(**inputs, return_dict=False)[0]
+            plain = {"return_dict": False} if "return_dict" in plan.names else {}
+            output = plan.model(**inputs, **plain)
+            first: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
     except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         raise UnsupportedModelError(
             f"self-test failed: {type(plan.model).__name__} does not run on inputs like those of its configuration "
             f"({type(error).__name__}: {error})"
         ) from error
-    return output
+    return first
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:

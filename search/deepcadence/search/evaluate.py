@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from deepcadence.probe import Macs, Trace, Workload, count_macs
-from deepcadence.schedules import Handle, Schedule, cached, denoiser
+from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.errors import SearchError
 from deepcadence.search.quality import check_images, psnr, ssim
 
@@ -86,7 +86,8 @@ class Evaluator:
         """MACs of a full call and of a partial call at each cut, per sample."""
         if self._macs is not None:
             return self._macs
-        return count_macs(denoiser(self.workload.pipeline), size=self.trace.size)
+        model = denoiser(self.workload.pipeline)
+        return count_macs(model, size=family_of(model).size_of(model, self.trace.sample_shape))
 
     @cached_property
     def trace(self) -> Trace:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family, Views
+from deepcadence.schedules.families.compvis import CompVisFamily
+from deepcadence.schedules.families.shallow import shallow
+from deepcadence.schedules.families.stand_ins import Kept, Stored
+from deepcadence.schedules.families.third_party import third_party_families
 from deepcadence.schedules.families.transformer import TransformerFamily
 from deepcadence.schedules.families.unet import UNetFamily
 
-FAMILIES: tuple[Family, ...] = (UNetFamily(), TransformerFamily())
+FAMILIES: tuple[Family, ...] = (UNetFamily(), CompVisFamily(), TransformerFamily())
 
-__all__ = ["FAMILIES", "Family", "Views", "family_of"]
+__all__ = ["FAMILIES", "Family", "Kept", "Stored", "Views", "family_of", "shallow"]
 
 
 def family_of(model: nn.Module) -> Family:
-    """The first family that can serve `model`.
+    """The first family that can serve `model`; those of other packages are asked last.
 
     Raises:
         UnsupportedModelError: none can; the message has each family's reason.
     """
     reasons = []
-    for family in FAMILIES:
+    for family in _families():
         reason = family.refusal(model)
         if reason is None:
             return family
         reasons.append(f"{family.name}: {reason}")
     raise UnsupportedModelError(f"{type(model).__name__} cannot be cached. {'; '.join(reasons)}")
+
+
+def _families() -> Iterator[Family]:
+    yield from FAMILIES
+    yield from third_party_families()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -72,14 +72,18 @@ class Family(ABC):
     ) -> dict[str, Any]:
         """Random keyword arguments for `model.forward`.
 
-        `size` is (height, width) in the model's own space, with more dimensions before them where it has more; None is
-        the configured sample size, or what the model's pipelines have by default.
+        `size` is (height, width) in the model's own space, with more dimensions before them where it has more, such as
+        the frames of a video; None is the configured sample size, or what the model's pipelines have by default.
         `device` and `dtype` are the model's where they are None.
         """
 
     @abstractmethod
     def small_size(self, model: nn.Module) -> tuple[int, ...]:
-        """A small (height, width) that the model accepts, for quick checks."""
+        """A small `size` that the model accepts, for quick checks."""
+
+    def size_of(self, model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+        """The `size` of samples of this shape (without the batch): its last two sides, unless a family knows better."""
+        return tuple(shape[-2:])
 
     def small_inputs(
         self, model: nn.Module, *, device: torch.device | str | None, generator: torch.Generator

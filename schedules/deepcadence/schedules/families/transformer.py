@@ -8,7 +8,7 @@ moved, the last gives the output its final form. Of an odd number the first part
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, cast
 
@@ -105,6 +105,10 @@ class TransformerFamily(Family):
             raise UnsupportedModelError(f"{type(model).__name__} cannot be cached: {reason}")
         known = ranges(len(_blocks(model)))
         return ResidualViews(model, block_lists(model), {cut: known[cut] for cut in cuts}, paired=_paired(model))
+
+    def size_of(self, model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+        """See `Family.size_of`: (tokens,) of packed latents."""
+        return tuple(shape[:1] if len(shape) == 2 else shape[1:])
 
     def state(self, model: nn.Module) -> Hashable:
         """See `Family.state`: which submodules there are, gradient checkpointing, and a cache of diffusers' own."""
