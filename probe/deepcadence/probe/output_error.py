@@ -11,7 +11,7 @@ from deepcadence.probe._called import output_tensor
 from deepcadence.probe.errors import ProfileError
 from deepcadence.schedules.families import Views
 
-__all__ = ["MAX_ROWS", "OutputErrors", "repeated"]
+__all__ = ["MAX_ROWS", "OutputErrors", "batch_first", "repeated"]
 
 # Rows of one partial call: older features are tried side by side, as one batch.
 MAX_ROWS = 16
@@ -92,8 +92,12 @@ class OutputErrors:
         return errors
 
     def _side_by_side(self, named: Mapping[str, Any], rows: int) -> int:
-        known = all(key in _BATCHED or value is None for key, value in named.items())
-        return max(1, MAX_ROWS // rows) if known else 1
+        return max(1, MAX_ROWS // rows) if batch_first(named) else 1
+
+
+def batch_first(named: Mapping[str, Any]) -> bool:
+    """Whether every tensor among a call's arguments is known to have the batch first."""
+    return all(key in _BATCHED or value is None for key, value in named.items())
 
 
 def repeated(value: Any, rows: int, times: int) -> Any:
