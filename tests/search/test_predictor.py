@@ -76,7 +76,7 @@ def test_ages_between_and_beyond_those_measured() -> None:
         part = (age - low) / (high - low)
         return found.errors[0, places[low], 8, 0] * (1 - part) + found.errors[0, places[high], 8, 0] * part
 
-    table = predictor._table.reshape(2, CALLS - 1, CALLS, 2, 6)
+    table = predictor.table.reshape(2, CALLS - 1, CALLS, 2, 6)
     for age in (1, 2, 3, 4, 5, 8):
         assert table[0, age - 1, 8, 0].tolist() == pytest.approx((alone(age) * gain).tolist(), rel=1e-4, abs=1e-7)
     assert change(1) > 0
@@ -100,10 +100,10 @@ def test_norms_are_the_lengths_of_single_effects(alpha: float) -> None:
 
 
 def _difference(predictor: Predictor, calls: Calls, call: int) -> float:
-    with_it = np.asarray(predictor._weights(calls) @ predictor._table)
-    rows = predictor._weights(calls).tocoo()
+    with_it = np.asarray(predictor.weights(calls) @ predictor.table)
+    rows = predictor.weights(calls).tocoo()
     keep = rows.col % CALLS == call
-    total = (rows.data[keep, None] * predictor._table[rows.col[keep]]).sum(0)
+    total = (rows.data[keep, None] * predictor.table[rows.col[keep]]).sum(0)
     assert with_it.shape == (1, len(total))
     return float(np.sqrt(np.square(total).sum() / 2))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
@@ -57,8 +56,9 @@ class PredictorInfo(BaseModel):
         keys = sorted(self.predicted.keys() & measured.keys())
         if len(keys) < 3:
             return None
-        found = float(stats.spearmanr([self.predicted[key] for key in keys], [measured[key] for key in keys]).statistic)
-        return Agreement(spearman=found if math.isfinite(found) else 0.0, n=len(keys))
+        one, two = [self.predicted[key] for key in keys], [measured[key] for key in keys]
+        varies = len(set(one)) > 1 and len(set(two)) > 1
+        return Agreement(spearman=float(stats.spearmanr(one, two).statistic) if varies else 0.0, n=len(keys))
 
 
 def words(info: PredictorInfo, agreement: Agreement | None) -> str:

@@ -44,7 +44,7 @@ class Predictor:
         self._samples = len(effects.seeds)
         self._ages = min(_MAX_AGE, self.num_calls - 1)
         self._vectors = _every_age(effects, self._ages)
-        self._table = self._vectors.reshape(-1, self._vectors.shape[-1])
+        self.table = self._vectors.reshape(-1, self._vectors.shape[-1])
         self.prices = np.array([macs.partial[cut] / macs.full for cut in self.cuts] + [1.0])  # FULL is the last one
 
     def encode(self, schedules: Sequence[Sequence[Call]]) -> Calls:
@@ -62,8 +62,8 @@ class Predictor:
 
     def change(self, calls: Calls) -> Floats:
         """Mean squared change of the image of each sample, for schedules (n, T): (n, samples)."""
-        weights = self._weights(calls)
-        total = np.asarray(weights @ self._table, dtype=np.float64)
+        weights = self.weights(calls)
+        total = np.asarray(weights @ self.table, dtype=np.float64)
         return np.asarray(np.square(total).reshape(len(calls), self._samples, -1).sum(-1))
 
     def psnr(self, calls: Calls) -> Floats:
@@ -84,7 +84,7 @@ class Predictor:
             return np.where(_before(self.num_calls)[None, None], lengths, np.inf)
         return self._extrapolated_norms(held)
 
-    def _weights(self, calls: Calls) -> sparse.csr_array:
+    def weights(self, calls: Calls) -> sparse.csr_array:
         """How often each row of the table counts in each schedule: (n, rows)."""
         count, length = calls.shape
         where = np.arange(length)
@@ -100,7 +100,7 @@ class Predictor:
             values = [1 + slope, -slope]
         rows = np.tile(schedule, len(columns))
         data = np.concatenate(values).astype(np.float32)
-        return sparse.csr_array((data, (rows, np.concatenate(columns))), shape=(count, len(self._table)))
+        return sparse.csr_array((data, (rows, np.concatenate(columns))), shape=(count, len(self.table)))
 
     def _row(self, cut: Calls, source: Calls, call: Calls) -> Calls:
         age = np.clip(call - source, 1, self._ages)

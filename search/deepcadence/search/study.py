@@ -77,8 +77,8 @@ def run_study(
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
         heartbeat: seconds between signs of life, see `open_storage`.
-        progress: told as `progress(phase, done, total)`, phases "predictor", "baselines", "predicted",
-            "search".
+        progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
+            "baselines", "predicted", "search".
         on_trial: told each trial that this process finished.
 
     Raises:
@@ -106,7 +106,8 @@ def run_study(
         _enqueue(study, space, todo)
         if max_predicted and PREDICTOR not in study.user_attrs:
             info = predict(workload, space, evaluator.macs, max_predicted, todo, progress)
-            study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
+            if PREDICTOR not in study.user_attrs:  # another worker may have been faster
+                study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
         worker = _Worker(study, Objective(evaluator, space, metric, trials), trials, 4 * heartbeat, progress, on_trial)
         worker.work()
