@@ -25,7 +25,8 @@ def test_a_study_tries_the_predicted_front(workload: Workload, storage: Path) ->
     assert list(dict.fromkeys(phases)) == ["predictor", "baselines", "reference", "predicted", "search"]
     predicted = [trial for trial in result.trials if trial.origin == "predicted"]
     assert 2 <= len(predicted) <= 5
-    assert all(trial.schedule().generator.name == "predicted" for trial in predicted if trial.schedule().generator)
+    generators = [trial.schedule().generator for trial in predicted]
+    assert all(generator is not None and generator.name == "predicted" for generator in generators)
     info = result.predictor
     assert info is not None
     assert [candidate.label for candidate in info.proposed] == [trial.label for trial in predicted]
