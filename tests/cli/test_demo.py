@@ -21,6 +21,7 @@ TINY = Budget(
     max_distance=1,
     search_seeds=2,
     trials=2,
+    predicted=3,
     uniform=3,
     published=1,
     fewer_steps=(4, 3),

@@ -21,8 +21,8 @@ def workload() -> Workload:
 
 @pytest.fixture(scope="session")
 def result(workload: Workload) -> StudyResult:
-    """A study in memory: 4 uniform, 1 published, 2 fewer steps, 8 search trials."""
-    return run_study(workload, trials=8, max_uniform=4, max_published=1, fewer_steps=(4, 2))
+    """A study in memory: 4 uniform, 1 published, 2 fewer steps, 8 search trials, none predicted."""
+    return run_study(workload, trials=8, max_uniform=4, max_published=1, fewer_steps=(4, 2), max_predicted=0)
 
 
 @pytest.fixture(scope="session")

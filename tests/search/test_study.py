@@ -12,7 +12,7 @@ from deepcadence.search import SearchError, StudyResult, TrialRecord, run_study
 from deepcadence.search.storage import open_storage
 from tests import tiny
 
-SMALL: dict[str, Any] = {"max_uniform": 2, "max_published": 1, "fewer_steps": (3,), "cuts": (0, 1)}
+SMALL: dict[str, Any] = {"max_uniform": 2, "max_published": 1, "fewer_steps": (3,), "cuts": (0, 1), "max_predicted": 0}
 
 
 def origins(result: StudyResult) -> dict[str, int]:
@@ -68,7 +68,7 @@ def test_a_second_run_reuses_and_more_trials_continue(workload: Workload, storag
     )
     assert again == first
     assert told == []
-    assert phases == [("baselines", 4, 4), ("search", 2, 2)]
+    assert phases == [("baselines", 6, 6), ("search", 2, 2)]
     more = run_study(workload, storage=storage, trials=5, on_trial=told.append, **SMALL)
     assert more.trials[: len(first.trials)] == first.trials
     assert [trial.origin for trial in told] == ["nonuniform"] * 3
@@ -96,13 +96,13 @@ def test_resumed_studies_propose_what_whole_ones_do(workload: Workload, storage:
 def test_a_study_refuses_another_workload(
     workload: Workload, storage: Path, changes: dict[str, Any], message: str
 ) -> None:
-    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=())
+    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=(), max_predicted=0)
     with pytest.raises(SearchError, match=message):
         run_study(workload.replace(**changes), storage=storage, trials=0)
 
 
 def test_a_study_refuses_other_weights_models_samplers_metrics_and_spaces(workload: Workload, storage: Path) -> None:
-    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=())
+    run_study(workload, storage=storage, trials=0, max_uniform=1, max_published=0, fewer_steps=(), max_predicted=0)
 
     def refused(pipeline: Any, message: str, **arguments: Any) -> None:
         with pytest.raises(SearchError, match=message):
@@ -182,13 +182,13 @@ def test_ctrl_c_leaves_a_study_that_goes_on(workload: Workload, storage: Path) -
     assert partial.failed == ()
     done = run_study(stopped, storage=storage, trials=1, **SMALL)
     assert done.trials[:2] == partial.trials
-    assert origins(done) == {"fewer_steps": 1, "nonuniform": 1, "published": 1, "uniform": 2}
+    assert origins(done) == {"fewer_steps": 1, "nonuniform": 1, "published": 1, "uniform": 4}
     assert done.failed == ()
 
 
 def test_optuna_is_left_as_it_was(workload: Workload, capfd: pytest.CaptureFixture[str]) -> None:
     before = optuna.logging.get_verbosity()
-    run_study(workload, trials=1, max_uniform=1, max_published=0, fewer_steps=())
+    run_study(workload, trials=1, max_uniform=1, max_published=0, fewer_steps=(), max_predicted=0)
     assert optuna.logging.get_verbosity() == before
     captured = capfd.readouterr()
     assert "Trial" not in captured.err + captured.out

@@ -12,7 +12,14 @@ from deepcadence.probe import Workload
 from deepcadence.search import run_study
 from tests import tiny
 
-SMALL: dict[str, Any] = {"max_uniform": 2, "max_published": 1, "fewer_steps": (3,), "cuts": (0, 1), "heartbeat": 2}
+SMALL: dict[str, Any] = {
+    "max_uniform": 2,
+    "max_published": 1,
+    "fewer_steps": (3,),
+    "max_predicted": 0,
+    "cuts": (0, 1),
+    "heartbeat": 2,
+}
 
 
 class Slow(Workload):

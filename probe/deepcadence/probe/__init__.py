@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deepcadence.probe._trace import Trace
 from deepcadence.probe.config import load_denoiser_config
+from deepcadence.probe.effects import Effects, measure_effects
 from deepcadence.probe.errors import LoadError, ProfileError, WorkloadError
 from deepcadence.probe.info import ProfileInfo
 from deepcadence.probe.loading import load_pipeline
@@ -19,6 +20,7 @@ from deepcadence.probe.workload import Workload
 __all__ = [
     "DEFAULT_MEMORY_LIMIT",
     "Counter",
+    "Effects",
     "LoadError",
     "Macs",
     "MemoryPlan",
@@ -37,6 +39,7 @@ __all__ = [
     "estimate_memory",
     "load_denoiser_config",
     "load_pipeline",
+    "measure_effects",
     "probe",
     "record",
 ]

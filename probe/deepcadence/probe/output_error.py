@@ -11,7 +11,7 @@ from deepcadence.probe._called import output_tensor
 from deepcadence.probe.errors import ProfileError
 from deepcadence.schedules.families import Views
 
-__all__ = ["MAX_ROWS", "OutputErrors", "repeated"]
+__all__ = ["MAX_ROWS", "SHARED", "OutputErrors", "arguments_repeated", "batch_first", "repeated"]
 
 # Rows of one partial call: older features are tried side by side, as one batch.
 MAX_ROWS = 16
@@ -34,8 +34,8 @@ _BATCHED = frozenset(
         *("x", "timesteps", "context", "y"),  # of the models of CompVis
     )
 )
-# Arguments that are the same for the whole batch.
-_SHARED = frozenset(("img_ids", "txt_ids"))
+SHARED = frozenset(("img_ids", "txt_ids"))
+"""Arguments that are the same for the whole batch."""
 
 
 class OutputErrors:
@@ -95,7 +95,7 @@ class OutputErrors:
         self, cut: int, features: Sequence[torch.Tensor], full: torch.Tensor, named: Mapping[str, Any]
     ) -> torch.Tensor:
         times, rows = len(features), len(full)
-        inputs = {key: value if key in _SHARED else repeated(value, rows, times) for key, value in named.items()}
+        inputs = arguments_repeated(named, rows, times)
         found = output_tensor(self._views.partial(cut, torch.cat(list(features)), **inputs))
         wide = full.float().flatten(1)
         difference = found.float().reshape(times, rows, -1) - wide
@@ -103,8 +103,17 @@ class OutputErrors:
         return errors
 
     def _side_by_side(self, named: Mapping[str, Any], rows: int) -> int:
-        known = all(key in _BATCHED | _SHARED or value is None for key, value in named.items())
-        return max(1, MAX_ROWS // rows) if known else 1
+        return max(1, MAX_ROWS // rows) if batch_first(named) else 1
+
+
+def batch_first(named: Mapping[str, Any]) -> bool:
+    """Whether every tensor among a call's arguments is known to have the batch first, or to be shared by all of it."""
+    return all(key in _BATCHED | SHARED or value is None for key, value in named.items())
+
+
+def arguments_repeated(named: Mapping[str, Any], rows: int, times: int) -> dict[str, Any]:
+    """A call's arguments for a batch `times` as large, see `repeated`."""
+    return {key: value if key in SHARED else repeated(value, rows, times) for key, value in named.items()}
 
 
 def repeated(value: Any, rows: int, times: int) -> Any:

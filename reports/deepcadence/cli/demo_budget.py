@@ -22,8 +22,10 @@ class Budget:
     """Output errors are measured for features up to this many calls old, on 2 of the samples."""
     search_seeds: int = 8
     """Samples that every trial generates."""
-    trials: int = 32
-    """Schedules that the search tries."""
+    predicted: int = 16
+    """Schedules that a predictor proposes."""
+    trials: int = 8
+    """Schedules that the search in (c, p) tries."""
     uniform: int = 16
     published: int = 3
     fewer_steps: tuple[int, ...] = (40, 33, 25, 20, 16, 12, 10)

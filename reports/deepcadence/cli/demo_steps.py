@@ -56,6 +56,8 @@ class Demo:
         self.report = report
         profile = self._profile()
         result = self._study(profile)
+        if result.predictor_words:
+            note(f"predictor: {result.predictor_words}")
         chosen = select(result, target_speedup=self.budget.target_speedup)
         held_out, new = self._held_out(result, chosen)
         if new or not all(path.exists() for path in (self.report_path, *self.sheets.values())):
@@ -108,6 +110,7 @@ class Demo:
                 max_uniform=budget.uniform,
                 max_published=budget.published,
                 fewer_steps=budget.fewer_steps,
+                max_predicted=budget.predicted,
                 progress=self.report,
             )
         except SearchError as error:

@@ -60,7 +60,8 @@ def search(
     """Search the schedule that keeps the most quality at a speed-up, or is cheapest at a quality.
 
     Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly. Uniform 1:N schedules,
-    the published ones and plain fewer steps are always tried too. The choice is measured again on held-out seeds.
+    the published ones and plain fewer steps are always tried too, and schedules that a predictor holds to be best.
+    The choice is measured again on held-out seeds.
 
     The study can be stopped at any time and resumed with the same command. Several machines can share one
     database: run the same command on each.
@@ -85,6 +86,8 @@ def search(
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
         result = _study(workload, loaded, storage, study_name, trials, cuts, report)
+        if result.predictor_words:
+            note(f"predictor: {result.predictor_words}")
         chosen = select(result, target_speedup=target_speedup, min_psnr=min_psnr)
         _measure(workload, result, chosen.number, held_out, target_speedup, out, front, report)
 

@@ -87,6 +87,7 @@ class Measured:
             ("Calls of the denoiser per run", f"{self.num_calls}" if self.num_calls is not None else ""),
             ("Profile", self._profile()),
             ("Search", self._search()),
+            ("Predictor", (self.study.predictor_words or "") if self.study else ""),
             ("Held-out comparison", _seeds(self.held_out.seeds) if self.held_out else ""),
             ("MACs of a full call", f"{macs_text(costs.full_macs)}MACs, counter “{costs.counter}”" if costs else ""),
             ("Schedule written", self._created()),

@@ -21,6 +21,7 @@ GRID: Final = "#dcdfe4"
 SURFACE: Final = "#fefefe"
 
 SEARCH: Final = "#0b6fb8"
+PREDICTED: Final = "#7a6a13"
 UNIFORM: Final = "#c9540a"
 PUBLISHED: Final = "#0a8a66"
 FEWER_STEPS: Final = "#a8457f"
@@ -37,6 +38,7 @@ CSS_VARIABLES: Final[dict[str, str]] = {
     GRID: "--grid",
     SURFACE: "--surface",
     SEARCH: "--series-search",
+    PREDICTED: "--series-predicted",
     UNIFORM: "--series-uniform",
     PUBLISHED: "--series-published",
     FEWER_STEPS: "--series-fewer",

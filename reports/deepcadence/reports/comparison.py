@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from deepcadence.reports._style import (
     CHOSEN,
     FEWER_STEPS,
+    PREDICTED,
     PUBLISHED,
     SEARCH,
     UNIFORM,
@@ -29,6 +30,7 @@ Outcome = Literal["wins", "loses", "undecided"]
 
 _LOOKS: Final = {
     "nonuniform": (SEARCH, "o"),
+    "predicted": (PREDICTED, "D"),
     "uniform": (UNIFORM, "s"),
     "published": (PUBLISHED, "^"),
     "fewer_steps": (FEWER_STEPS, "X"),

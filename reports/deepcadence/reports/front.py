@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from deepcadence.reports._style import (
     CHOSEN,
     FEWER_STEPS,
+    PREDICTED,
     PUBLISHED,
     SEARCH,
     SURFACE,
@@ -30,13 +31,15 @@ PSNR_CAP: Final = 100.0
 QualityMetric = Literal["psnr", "ssim"]
 
 ORIGIN_NAMES: Final[dict[str, str]] = {
-    "nonuniform": "searched",
+    "nonuniform": "searched (c, p)",
+    "predicted": "predicted",
     "uniform": "uniform 1:N",
     "published": "published (c, p)",
     "fewer_steps": "fewer steps",
 }
 _LOOKS: Final[dict[str, tuple[str, str, float]]] = {
     "nonuniform": (SEARCH, "o", 22.0),
+    "predicted": (PREDICTED, "D", 24.0),
     "uniform": (UNIFORM, "s", 30.0),
     "published": (PUBLISHED, "^", 42.0),
     "fewer_steps": (FEWER_STEPS, "X", 42.0),

@@ -57,7 +57,7 @@ class GeneratorInfo(Record):
     """The formula that gave the calls, for people; the calls are what counts."""
 
     name: Text
-    """uniform, nonuniform or from_full_calls."""
+    """uniform, nonuniform, predicted or from_full_calls."""
     interval: Count | None = None
     """A full call every so many calls, on average."""
     center: Number | None = None

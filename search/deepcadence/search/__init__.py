@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepcadence.search import _extra as _extra  # isort: skip - says what is missing before the imports below fail
+from deepcadence.search.agreement import Agreement, PredictorInfo
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.distribution import DistributionMetric, DistributionValue, fid, kid, load_extractor
@@ -10,6 +11,8 @@ from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress, Reference
 from deepcadence.search.export import export_front
 from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_seeds
+from deepcadence.search.predicted_front import Point, predicted_front
+from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, psnr, ssim
 from deepcadence.search.results import FailedTrial, Metric, StudyResult, TrialRecord
 from deepcadence.search.select import select
@@ -20,6 +23,7 @@ from deepcadence.search.timing import wall_speedups
 
 __all__ = [
     "PSNR_CAP",
+    "Agreement",
     "Candidate",
     "Comparison",
     "DistributionMetric",
@@ -31,6 +35,9 @@ __all__ = [
     "Measurement",
     "Metric",
     "Origin",
+    "Point",
+    "Predictor",
+    "PredictorInfo",
     "Progress",
     "Reference",
     "SearchError",
@@ -47,6 +54,7 @@ __all__ = [
     "load_extractor",
     "mean_and_ci",
     "paired_difference",
+    "predicted_front",
     "psnr",
     "run_study",
     "select",

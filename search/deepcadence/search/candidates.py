@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from deepcadence.schedules import Schedule
 from deepcadence.search.errors import SearchError
 
-Origin = Literal["nonuniform", "uniform", "published", "fewer_steps"]
-"""Where a trial came from: the search, or one of the three kinds of baseline."""
+Origin = Literal["nonuniform", "predicted", "uniform", "published", "fewer_steps"]
+"""Where a trial came from: the search in (c, p), the front of the predictor, or one of the three kinds of baseline."""
 
 Formula = Literal["paper", "released"]
 
@@ -68,7 +68,7 @@ class Candidate(BaseModel):
         if self.calls is None:
             raise SearchError(f"{self.label!r} is no schedule: it runs the sampler with {self.steps} steps, uncached")
         generator = {
-            "name": "uniform" if self.origin == "uniform" else "nonuniform",
+            "name": self.origin if self.origin in ("uniform", "predicted") else "nonuniform",
             "interval": self.interval,
             "center": self.center,
             "power": self.power,

@@ -7,16 +7,17 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from deepcadence.search.agreement import PredictorInfo
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement
 from deepcadence.search.results import Metric
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import RECORD, WORKER
+from deepcadence.search.storage import PREDICTOR, RECORD, WORKER
 from deepcadence.search.workers import this_worker
 
 CANDIDATE = "candidate"
-"""Trial attribute of an enqueued baseline: what to run."""
+"""Trial attribute of an enqueued baseline or predicted schedule: what to run."""
 ERROR = "error"
 """Trial attribute of a trial that failed for good: its label, and why."""
 
@@ -66,11 +67,20 @@ class Objective:
             candidate = Candidate.model_validate(data)
             if any(is_alive(t) and t.number < trial.number and t.user_attrs.get(CANDIDATE) == data for t in others):
                 raise DroppedTrialError(f"baseline {candidate.label!r} was queued twice")
+            if candidate.origin == "predicted" and not self._predicts(trial, others):
+                raise DroppedTrialError(f"{candidate.label!r} is not tried: the predictor ranks badly")
             self._space.tell_baseline(trial, candidate)
             return candidate
         if sum(is_alive(t) and is_search(t) and t.number < trial.number for t in others) >= self._trials:
             raise DroppedTrialError(f"the study has its {self._trials} trials")
         return self._space.suggest(trial)
+
+    def _predicts(self, trial: optuna.Trial, others: list[FrozenTrial]) -> bool:
+        """Whether predictions agree with what was measured so far, or too little was measured to say."""
+        info = PredictorInfo.model_validate(trial.study.user_attrs[PREDICTOR])
+        records = [t.user_attrs[RECORD] for t in others if t.state == TrialState.COMPLETE and RECORD in t.user_attrs]
+        found = info.agreement({_key(record): record[self._metric] for record in records})
+        return found is None or found.usable
 
     def _measure(self, candidate: Candidate) -> dict[str, Any]:
         if candidate.calls is None:
@@ -80,9 +90,18 @@ class Objective:
         return candidate.model_dump(mode="json") | _figures(measured)
 
 
+def _key(record: dict[str, Any]) -> str:
+    return Candidate.model_validate({name: record[name] for name in Candidate.model_fields}).key
+
+
 def is_search(trial: FrozenTrial) -> bool:
-    """Whether the search proposed the trial; else it is a baseline."""
+    """Whether the search in (c, p) proposed the trial; else it is a baseline, or predicted."""
     return CANDIDATE not in trial.user_attrs
+
+
+def is_predicted(trial: FrozenTrial) -> bool:
+    """Whether the predictor proposed the trial."""
+    return CANDIDATE in trial.user_attrs and trial.user_attrs[CANDIDATE]["origin"] == "predicted"
 
 
 def is_alive(trial: FrozenTrial) -> bool:

@@ -10,9 +10,10 @@ import optuna
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deepcadence.schedules import ModelInfo, SamplerInfo
+from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
-from deepcadence.search.storage import IDENTITY, RECORD, load_study
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, load_study
 
 Metric = Literal["psnr", "ssim"]
 """Quality that a study maximizes: mean PSNR (dB) or mean SSIM against the uncached run."""
@@ -63,6 +64,7 @@ class StudyResult(BaseModel):
         cuts: the cuts of the search space.
         failed: trials without figures.
         fingerprint: hash over the denoiser's weights, prompts and call arguments, see `identity`.
+        predictor: what was predicted; None if the study was run without.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +84,7 @@ class StudyResult(BaseModel):
     model: ModelInfo
     sampler: SamplerInfo
     fingerprint: str
+    predictor: PredictorInfo | None = None
 
     @property
     def evaluations(self) -> int:
@@ -91,7 +94,20 @@ class StudyResult(BaseModel):
     @property
     def search_cost(self) -> float:
         """The search cost in plain runs over all seeds: MACs of all that was run, over those of the reference."""
-        return 1.0 + sum(1 / trial.speedup for trial in self.trials if trial.reused_from is None)
+        predictor = 0.0 if self.predictor is None else self.predictor.runs
+        return 1.0 + predictor + sum(1 / trial.speedup for trial in self.trials if trial.reused_from is None)
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """How the predictor ranks what was measured; None without a predictor, or with too few trials."""
+        if self.predictor is None:
+            return None
+        return self.predictor.agreement({trial.key: self.quality(trial) for trial in self.trials})
+
+    @property
+    def predictor_words(self) -> str | None:
+        """The predictor's cost and how far it was right, in words; None if the study was run without."""
+        return None if self.predictor is None else words(self.predictor, self.agreement)
 
     def quality(self, trial: TrialRecord) -> float:
         """The trial's value of the study's metric."""
@@ -144,7 +160,11 @@ class StudyResult(BaseModel):
             raise SearchError(f"study {study.study_name!r} was not made by deepcadence")
         frozen = study.get_trials(deepcopy=False)
         try:
-            return cls.model_validate(_fields(identity) | _trials(frozen) | {"study_name": study.study_name})
+            return cls.model_validate(
+                _fields(identity)
+                | _trials(frozen)
+                | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
+            )
         except (ValidationError, KeyError, TypeError) as error:
             raise SearchError(
                 f"study {study.study_name!r} cannot be read; another version of deepcadence may have made it: {error}"

@@ -107,7 +107,8 @@ class SearchSpace:
         """The values that `tell_baseline` will find, for `Study.enqueue_trial`."""
         if candidate.calls is None:
             return {}
-        return {"interval": candidate.interval, "cut": candidate.cut, "order": candidate.order}
+        known = {"interval": candidate.interval, "cut": candidate.cut, "order": candidate.order}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 def cuts_within_reach(macs: Macs, target_speedup: float) -> list[int]:

@@ -20,6 +20,8 @@ from deepcadence.search.errors import SearchError
 
 IDENTITY = "deepcadence"
 """Study attribute: what the study is about, see `identity`."""
+PREDICTOR = "predictor"
+"""Study attribute: what was predicted, see `agreement`."""
 RECORD = "record"
 """Trial attribute: what was run and measured, written in one piece."""
 

@@ -1,4 +1,4 @@
-"""The study: baselines first, then the search, in any number of processes, interrupted and resumed at will."""
+"""The study: baselines, predicted schedules, then the search, in any number of processes, interrupted at will."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
-from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_search
+from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_predicted, is_search
+from deepcadence.search.predicting import predict
 from deepcadence.search.results import Metric, StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import RECORD, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -46,6 +47,7 @@ def run_study(
     max_uniform: int = 24,
     max_published: int = 6,
     fewer_steps: Iterable[int] | None = None,
+    max_predicted: int = 24,
     heartbeat: int = 30,
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
@@ -54,7 +56,9 @@ def run_study(
 
     Two objectives: quality of the images against the uncached run on the same seeds (maximized), and mean MACs
     (minimized). The baselines run first: uniform 1:N, held and extrapolated, the authors' published (c, p), and the
-    same sampler with fewer steps. The study may be killed at any moment; the same call resumes it. Several processes,
+    same sampler with fewer steps. Then come schedules that a predictor holds to be best, for which the effects of reuse
+    are measured once, on two of the seeds; they are left out if its predictions turn out to rank the baselines badly.
+    The search in (c, p) comes last. The study may be killed at any moment; the same call resumes it. Several processes,
     on one machine or many, may run the same call on one database: they share the work, and each returns when the study
     is complete.
 
@@ -74,8 +78,10 @@ def run_study(
         max_uniform: at most this many uniform schedules among the baselines.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
+        max_predicted: at most about this many predicted schedules; 0 does without the predictor.
         heartbeat: seconds between signs of life, see `open_storage`.
-        progress: told as `progress(phase, done, total)`, phases "reference", "baselines", "search".
+        progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
+            "baselines", "predicted", "search".
         on_trial: told each trial that this process finished.
 
     Raises:
@@ -102,6 +108,11 @@ def run_study(
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
         _enqueue(study, space, todo)
+        if max_predicted and PREDICTOR not in study.user_attrs:
+            info = predict(workload, space, evaluator.macs, max_predicted, todo, progress)
+            if PREDICTOR not in study.user_attrs:  # another worker may have been faster
+                study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
+        _enqueue(study, space, _proposed(study))
         worker = _Worker(study, Objective(evaluator, space, metric, trials), trials, 4 * heartbeat, progress, on_trial)
         worker.work()
     return StudyResult.from_study(study)
@@ -112,6 +123,7 @@ class _Tally:
     waiting: int
     running: int
     baselines: tuple[int, int]  # finished, all
+    predicted: tuple[int, int]
     search: tuple[int, int]  # finished, begun
 
 
@@ -164,11 +176,13 @@ class _Worker:
     def _tally(self) -> _Tally:
         alive = [t for t in self._study.get_trials(deepcopy=False) if is_alive(t)]
         search = [t for t in alive if is_search(t)]
-        enqueued = [t for t in alive if not is_search(t)]
+        predicted = [t for t in alive if is_predicted(t)]
+        enqueued = [t for t in alive if not is_search(t) and not is_predicted(t)]
         return _Tally(
             waiting=sum(t.state == TrialState.WAITING for t in alive),
             running=sum(t.state == TrialState.RUNNING for t in alive),
             baselines=(sum(t.state.is_finished() for t in enqueued), len(enqueued)),
+            predicted=(sum(t.state.is_finished() for t in predicted), len(predicted)),
             search=(sum(t.state.is_finished() for t in search), len(search)),
         )
 
@@ -177,7 +191,11 @@ class _Worker:
             return
         if tally.baselines[1]:
             self._progress("baselines", *tally.baselines)
-        if self._trials and tally.baselines[0] == tally.baselines[1]:
+        if tally.baselines[0] < tally.baselines[1]:
+            return
+        if tally.predicted[1]:
+            self._progress("predicted", *tally.predicted)
+        if self._trials and tally.predicted[0] == tally.predicted[1]:
             self._progress("search", min(tally.search[0], self._trials), self._trials)
 
     def _tell(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -196,7 +214,7 @@ def _open(storage: BaseStorage, study_name: str, seed: int) -> optuna.Study:
 
 
 def _enqueue(study: optuna.Study, space: SearchSpace, todo: list[Candidate]) -> None:
-    """Queue the baselines that the study lacks. Two workers that do so at once are sorted out by the objective."""
+    """Queue those that the study lacks. Two workers that do so at once are sorted out by the objective."""
     there = {
         Candidate.model_validate(t.user_attrs[CANDIDATE]).label
         for t in study.get_trials(deepcopy=False)
@@ -207,6 +225,14 @@ def _enqueue(study: optuna.Study, space: SearchSpace, todo: list[Candidate]) -> 
             study.enqueue_trial(
                 space.baseline_params(candidate), user_attrs={CANDIDATE: candidate.model_dump(mode="json")}
             )
+
+
+def _proposed(study: optuna.Study) -> list[Candidate]:
+    """The predicted schedules, unless the predictor was found to rank badly."""
+    result = StudyResult.from_study(study)
+    if result.predictor is None or (result.agreement is not None and not result.agreement.usable):
+        return []
+    return list(result.predictor.proposed)
 
 
 def _useful_cuts(macs: Macs, wanted: Iterable[int] | None) -> list[int]:

@@ -1,0 +1,76 @@
+"""The predictor's part of a study: measured once, before the trials, and its whole front enqueued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from deepcadence.probe import Macs, ProfileError, Workload, measure_effects
+from deepcadence.schedules import Schedule
+from deepcadence.search.agreement import PredictorInfo
+from deepcadence.search.candidates import Candidate, from_schedule
+from deepcadence.search.evaluate import Progress
+from deepcadence.search.predicted_front import Point, predicted_front
+from deepcadence.search.predictor import Predictor
+from deepcadence.search.space import SearchSpace
+
+_SAMPLES = 2
+_ORDERS: tuple[Literal[0, 1], ...] = (0, 1)  # of extrapolation; holding is strength 0 of the line, the line strength 1
+_DEAREST_CUT = 0.6  # a partial call that costs more than this part of a full one is not worth predicting
+
+
+def predict(
+    workload: Workload,
+    space: SearchSpace,
+    macs: Macs,
+    count: int,
+    known: Iterable[Candidate],
+    progress: Progress | None,
+) -> PredictorInfo:
+    """Measure the predictor on the first search seeds, and let it propose about `count` schedules.
+
+    Args:
+        workload: its seeds are the search seeds.
+        space: says which cuts.
+        macs: cost of the calls.
+        count: how many schedules to propose.
+        known: candidates whose quality is predicted too, so that measurements can tell how good predictions are.
+        progress: told of the measurement under "predictor".
+    """
+    cuts = [cut for cut in space.cuts if macs.partial[cut] <= _DEAREST_CUT * macs.full]
+    if not cuts:
+        return PredictorInfo(problem=f"no cut saves more than {1 - _DEAREST_CUT:.0%} of a full call")
+    try:
+        effects = measure_effects(workload.replace(seeds=workload.seeds[:_SAMPLES]), cuts, macs, progress=progress)
+    except ProfileError as error:
+        return PredictorInfo(problem=str(error))
+    orders = [order for order in _ORDERS if order in space.orders]
+    proposed: list[Candidate] = []
+    predicted: dict[str, float] = {}
+    for order in orders:
+        predictor = Predictor(effects, macs, alpha=float(order))
+        front = predicted_front(predictor, max(1, count // len(orders)))
+        found = [_candidate(predictor, number, point, space.steps, order) for number, point in enumerate(front, 1)]
+        predicted |= _values(predictor, [each for each in (*known, *found) if each.order == order])
+        proposed += found
+    return PredictorInfo(
+        proposed=tuple(proposed),
+        predicted=predicted,
+        samples=len(effects.seeds),
+        runs=effects.cost / len(workload.seeds),
+    )
+
+
+def _values(predictor: Predictor, candidates: Iterable[Candidate]) -> dict[str, float]:
+    """Predicted PSNR by key, of those that are schedules at cuts that the predictor knows."""
+    schedules = {found.key: found.calls for found in candidates if set(found.calls or ()) <= {"full", *predictor.cuts}}
+    known = {key: calls for key, calls in schedules.items() if calls is not None}
+    values = predictor.psnr(predictor.encode(list(known.values())))
+    return {key: round(float(value), 4) for key, value in zip(known, values, strict=True)}
+
+
+def _candidate(predictor: Predictor, number: int, point: Point, steps: int, order: Literal[0, 1, 2]) -> Candidate:
+    schedule = Schedule(calls=predictor.decode(point.calls))
+    cuts = ", ".join(map(str, schedule.cuts))
+    label = f"predicted {number}: {len(schedule.full_calls)} full, cut{'s' * (len(schedule.cuts) > 1)} {cuts}"
+    return from_schedule(schedule, origin="predicted", label=label, steps=steps, order=order)
