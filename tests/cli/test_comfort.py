@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
@@ -101,7 +102,10 @@ def test_exit_codes_are_those_that_the_help_names(invoke: Invoke, tmp_path: Path
 
 @pytest.mark.parametrize("model", ["none", "./none", "owner/none"])
 def test_a_model_that_is_not_found(invoke: Invoke, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    def offline(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("We couldn't connect to the hub")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "load_config", offline)
     result = invoke("generate", model, "--quiet")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
