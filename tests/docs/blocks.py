@@ -111,7 +111,8 @@ class Page:
         assert results.failed == 0, "".join(said)
 
     def _console(self, block: Block, place: str) -> None:
-        for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        text = re.sub(r" *\\\n *", " ", block.text)
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
             line, _, expected = part.partition("\n")
             command = re.sub(r"\s+#.*", "", line).strip()
             said = self._command(command, place)
