@@ -1,7 +1,7 @@
 # Two commands do everything, and set up what they need in .venv first:
 #
 #   make demo    profile the bundled model, search its schedule, run it, write a report
-#   make test    lint, types, layers, build the wheel, test the installed wheel
+#   make test    lint, types, layers, build the wheel, test the installed wheel, build the documentation
 #
 # The rest are the steps of `make test`, and helpers: `make help` lists them.
 
@@ -22,7 +22,7 @@ WORKERS ?= logical
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers wheel tests format constraints clean
+.PHONY: help demo test lint types layers wheel tests docs format constraints clean
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,7 +30,7 @@ help:
 demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
 	$(BIN)/deepcadence demo $(DEMO)
 
-test: lint types layers wheel tests ## everything below, in this order
+test: lint types layers wheel tests docs ## everything below, in this order
 
 lint: $(VENV)/.test-ready ## style and likely bugs
 	$(BIN)/ruff check .
@@ -48,6 +48,11 @@ wheel: $(WHEEL_VENV)/.ready ## build the wheel and install it beside .venv
 tests: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the tests, against the installed wheel
 	DEEPCADENCE_TEST_WHEEL=1 OMP_NUM_THREADS=1 $(WHEEL_VENV)/bin/python -m pytest \
 		--override-ini pythonpath=. --numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
+
+# Strict: a link, an anchor or a name that does not exist is an error. Nothing is fetched. Silent, so that the last
+# line of `make test` is that of the tests.
+docs: $(VENV)/.test-ready ## the documentation, in build/site
+	@NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.test-ready ## rewrite the code in the one style
 	$(BIN)/ruff check --fix .
@@ -69,7 +74,7 @@ $(VENV)/.demo-ready: $(VENV)/.tools-ready pyproject.toml
 	@touch $@
 
 $(VENV)/.test-ready: $(VENV)/.demo-ready
-	$(PIP) install --quiet --constraint constraints.txt --group dev
+	$(PIP) install --quiet --constraint constraints.txt --group dev --group docs
 	@touch $@
 
 # The wheel's environment sees the packages of .venv through a .pth file. The .pth files found there do not
@@ -87,7 +92,7 @@ constraints: ## resolve anew, and pin what comes out in constraints.txt
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
 	build/resolve/bin/python -m pip install --quiet --upgrade pip hatchling torch==2.13.0
-	build/resolve/bin/python -m pip install --quiet --no-build-isolation --editable '.[all]' --group dev
+	build/resolve/bin/python -m pip install --quiet --no-build-isolation --editable '.[all]' --group dev --group docs
 	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip list --format freeze --exclude-editable \
 		| sed 's/+.*//' | sort -f; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt

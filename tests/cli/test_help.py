@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Invoke
 
-COMMANDS = ["demo", "probe", "search", "generate", "report", "macs"]
+COMMANDS = ["demo", "probe", "search", "generate", "report", "macs", "doctor"]
 COMMANDS += [f"schedule {name}" for name in ("new", "show", "validate", "resample")]
 
 
@@ -20,7 +20,7 @@ def words(text: str) -> str:
 def test_the_first_page_shows_the_way(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for command in [*COMMANDS[:6], "schedule"]:
+    for command in [*COMMANDS[:7], "schedule"]:
         assert f" {command} " in result.stdout
     assert "deepcadence search MODEL --profile profile.safetensors --target-speedup 2" in words(result.stdout)
     assert "130 stopped with Ctrl-C" in words(result.stdout)
@@ -31,7 +31,8 @@ def test_every_help_has_an_example_that_works(invoke: Invoke, command: str) -> N
     result = invoke(*command.split(), "--help")
     assert result.exit_code == 0
     assert f"deepcadence {command}" in words(result.stdout)
-    assert "--debug" in result.stdout
+    for option in ("--debug", "--quiet", "--json"):
+        assert option in result.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

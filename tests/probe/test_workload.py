@@ -93,6 +93,14 @@ def test_global_generators_and_progress_bars_are_left_as_found(capsys: pytest.Ca
     assert "mine" not in capsys.readouterr().err
 
 
+def test_a_pipeline_without_settings_of_its_bar_still_runs_by_itself() -> None:
+    pipeline = tiny.ddim_pipeline()
+    del pipeline._progress_bar_config
+    Workload(pipeline, steps=2).run([0])
+    assert not hasattr(pipeline, "_progress_bar_config")
+    pipeline(num_inference_steps=2)
+
+
 SCHEDULERS = {
     "DDIMScheduler": 6,
     "DDPMScheduler": 6,

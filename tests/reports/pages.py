@@ -19,8 +19,8 @@ class Page:
     driver: WebDriver
 
     @classmethod
-    def open(cls, driver: WebDriver, path: Path, width: int, scheme: Literal["light", "dark"] = "light") -> Page:
-        """Shows the file `path` in a window `width` CSS pixels wide, and forgets what earlier pages logged."""
+    def open(cls, driver: WebDriver, path: Path | str, width: int, scheme: Literal["light", "dark"] = "light") -> Page:
+        """Shows a file or an address, `width` CSS pixels wide, and forgets what earlier pages logged."""
         driver.get("data:,")
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -29,7 +29,7 @@ class Page:
         page = cls(driver)
         page.console()
         page.requests()
-        driver.get(path.as_uri())
+        driver.get(path if isinstance(path, str) else path.as_uri())
         return page
 
     def run(self, body: str) -> Any:

@@ -67,7 +67,7 @@ def test_each_origin_has_a_marker_of_its_own() -> None:
     for collection in ax.collections:
         vertices = np.asarray(collection.get_paths()[0].vertices)
         shapes[collection.get_label()] = tuple(vertices.round(3).ravel())
-    names = ["searched (c, p)", "predicted", "uniform 1:N", "published (c, p)", "fewer steps"]
+    names = ["searched (c, p)", "uniform 1:N", "published (c, p)", "fewer steps"]
     assert set(names) <= set(shapes)
     assert len({shapes[name] for name in names}) == len(names)
 

@@ -130,8 +130,9 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 @contextmanager
 def _quiet(pipeline: Any) -> Iterator[None]:
     """Without the progress bars of diffusers, which are as before afterwards."""
-    missing = object()
-    before = copy.copy(getattr(pipeline, "_progress_bar_config", missing))
+    missing: dict[str, Any] = {}
+    found = getattr(pipeline, "_progress_bar_config", missing)
+    before = found if found is missing else copy.copy(found)
     if hasattr(pipeline, "set_progress_bar_config"):
         pipeline.set_progress_bar_config(disable=True)
     try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepcadence.cli import demo, generate, macs, probe, report, schedule, search
+from deepcadence.cli import demo, doctor, generate, macs, probe, report, schedule, search
 from deepcadence.cli.command import Command
 from deepcadence.cli.console import stdout
 
@@ -17,7 +17,6 @@ EXIT_CODES = (
 app = typer.Typer(
     name="deepcadence",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog=EXIT_CODES,
@@ -55,3 +54,4 @@ for command in (demo.demo, probe.probe, search.search, generate.generate, report
     app.command(cls=Command)(command)
 app.add_typer(schedule.app, name="schedule")
 app.command(cls=Command)(macs.macs)
+app.command(cls=Command)(doctor.doctor)

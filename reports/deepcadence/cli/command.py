@@ -1,4 +1,4 @@
-"""How every command ends: `--debug`, one sentence per error, Ctrl-C that says what is kept."""
+"""What every command has: `--debug` and `--quiet`, one sentence per error, Ctrl-C that says what is kept."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from deepcadence.cli.console import stderr
+from deepcadence.cli.console import quietly, stderr
 
 INTERRUPTED = 130
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error instead of one sentence.")]
-"""What each command takes, and `Command` acts on."""
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress and no notes: only results, warnings and errors.")
+]
+"""These two each command takes, and `Command` acts on them."""
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, for scripts.")]
+"""What each command acts on by itself."""
 
 _kept: list[str] = []
 
@@ -28,7 +33,7 @@ class Command(TyperCommand):
         debug = ctx.params.get("debug", False)
         _kept.clear()
         try:
-            with _plain_warnings():
+            with _plain_warnings(), quietly(ctx.params.get("quiet", False)):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             stderr().print(f"[bold]stopped.[/] {escape(_kept[-1] if _kept else 'Nothing was written.')}")
@@ -51,13 +56,32 @@ def error_sentence(error: Exception) -> str | None:
 
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return None  # typer ends quietly when the reader of a pipe is gone
+    for cause in _causes(error):
+        if _is_out_of_memory(cause):
+            reason = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+            return f"the device ran out of memory: try a smaller --batch-size, or --dtype float16 on a GPU ({reason})"
     if isinstance(error, DeepcadenceError):
         return str(error)
     if isinstance(error, OSError):
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
-    if type(error).__name__ == "OutOfMemoryError":
-        return f"the device ran out of memory: try a smaller --batch-size ({str(error).splitlines()[0]})"
     return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it was raised from, and so on: libraries wrap the one that matters."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, has no memory left: torch says so in several ways."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 @contextmanager

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 from rich.console import Console
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def stdout() -> Console:
@@ -16,5 +25,26 @@ def stderr() -> Console:
 
 
 def note(line: str) -> None:
-    """One plain line on stderr."""
-    stderr().print(line, soft_wrap=True, markup=False)
+    """One plain line on stderr, unless `--quiet` was given."""
+    if not is_quiet():
+        stderr().print(line, soft_wrap=True, markup=False)
+
+
+def print_json(record: Any) -> None:
+    """`record` as JSON on stdout: what `--json` gives, and nothing beside it."""
+    sys.stdout.write(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def is_quiet() -> bool:
+    """Whether progress and notes are unwanted."""
+    return _quiet.get()
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Inside, `is_quiet` says `quiet`."""
+    token = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)

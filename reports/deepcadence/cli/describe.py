@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deepcadence.schedules import Cost, Quality, Schedule
@@ -14,6 +14,19 @@ def describe(schedule: Schedule) -> str:
     partial = schedule.num_calls - full
     where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
     return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}"
+
+
+def summary(schedule: Schedule) -> dict[str, Any]:
+    """What a script asks about a schedule, as plain JSON data."""
+    return {
+        "num_calls": schedule.num_calls,
+        "full": len(schedule.full_calls),
+        "partial": schedule.num_calls - len(schedule.full_calls),
+        "full_calls": list(schedule.full_calls),
+        "cuts": list(schedule.cuts),
+        "speedup": schedule.cost.speedup if schedule.cost else None,
+        "quality": [quality.model_dump(mode="json") for quality in schedule.quality or ()],
+    }
 
 
 def timeline(schedule: Schedule) -> str:

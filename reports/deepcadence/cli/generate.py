@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepcadence.cli.command import Debug, on_interrupt
-from deepcadence.cli.console import note
+from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
+from deepcadence.cli.console import note, print_json
 from deepcadence.cli.options import BatchSize, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
@@ -40,6 +41,8 @@ def generate(
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: DType = Dtype.float32,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Generate images with a schedule: one PNG per seed, `seed-<seed>.png`.
@@ -68,7 +71,9 @@ def generate(
     if loaded and schedule:
         workload = _fit(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    _write_images(workload, loaded, out)
+    record = _write_images(workload, loaded, out)
+    if as_json:
+        print_json(record)
 
 
 def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
@@ -83,22 +88,26 @@ def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None)
     return workload.replace(steps=fitting)
 
 
-def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> None:
+def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> dict[str, Any]:
+    """Make and write the images; returns what `--json` prints."""
     from deepcadence.cli.images import to_pil, write_image
     from deepcadence.schedules import cached
 
-    began, done, stats = time.monotonic(), 0, None
+    began, stats = time.monotonic(), None
+    written: list[Path] = []
     attached = cached(workload.pipeline, schedule) if schedule else nullcontext()
     with attached as handle, progress() as report:
         report("generating", 0, len(workload.seeds))
         for seeds in workload.batches():
             for seed, image in zip(seeds, workload.run(seeds), strict=True):
-                write_image(to_pil(image), out / f"seed-{seed}.png")
-            done += len(seeds)
-            report("generating", done, len(workload.seeds))
+                written.append(out / f"seed-{seed}.png")
+                write_image(to_pil(image), written[-1])
+            report("generating", len(written), len(workload.seeds))
             stats = handle.stats if handle else None
     seconds = time.monotonic() - began
-    note(f"wrote {done} image{'s' * (done != 1)} to {out} in {seconds:.1f} s{_calls(stats)}")
+    note(f"wrote {len(written)} image{'s' * (len(written) != 1)} to {out} in {seconds:.1f} s{_calls(stats)}")
+    images = [{"seed": seed, "file": str(path)} for seed, path in zip(workload.seeds, written, strict=True)]
+    return {"images": images, "seconds": round(seconds, 3), "run": None if stats is None else asdict(stats)}
 
 
 def _calls(stats: RunStats | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +39,18 @@ def comparison_table(held_out: HeldOut) -> Table:
         if row is not None:
             table.add_row(*_cells(name, row), style="bold" if row is held_out.chosen else None)
     return table
+
+
+def comparison_record(held_out: HeldOut) -> dict[str, Any]:
+    """The same for scripts: plain JSON data."""
+    names = (("chosen", held_out.chosen), ("uniform", held_out.uniform), ("fewer_steps", held_out.fewer_steps))
+    return {
+        "samples": len(held_out.seeds),
+        "num_calls": held_out.num_calls,
+        "full_macs": held_out.full_macs,
+        **{name: None if row is None else row.model_dump(mode="json") for name, row in names},
+        "verdict": held_out.verdict,
+    }
 
 
 def _cells(name: str, row: Comparison) -> tuple[str, ...]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcadence.cli.command import Debug
-from deepcadence.cli.console import stdout
+from deepcadence.cli.command import Debug, Quiet
+from deepcadence.cli.console import print_json, stdout
 from deepcadence.cli.options import Model
 from deepcadence.cli.progress import busy
 
@@ -35,6 +34,7 @@ def macs(
         ),
     ] = Counter.exact,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: MACs as integers.")] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Print what a call of the denoiser costs: whole, and partial at each cut.
@@ -49,7 +49,7 @@ def macs(
     with busy(f"counting the MACs of {model}"):
         counted = count_macs(load_denoiser_config(model), counter=counter.value)
     if as_json:
-        typer.echo(json.dumps(_record(model, counted), indent=2))
+        print_json(_record(model, counted))
     else:
         stdout().print(_table(model, counted))
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepcadence.cli.command import Debug, on_interrupt
-from deepcadence.cli.console import note
+from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
+from deepcadence.cli.console import note, print_json
 from deepcadence.cli.options import BatchSize, Cuts, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
+
+if TYPE_CHECKING:
+    from deepcadence.probe import Profile
 
 
 def probe(
@@ -39,6 +42,8 @@ def probe(
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: DType = Dtype.float32,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Measure, for each cut and each pair of calls, how similar the features are and what reuse would cost.
@@ -71,6 +76,22 @@ def probe(
     profile.save(out)
     note(f"wrote {out}: cuts {', '.join(map(str, profile.cuts))}, {profile.num_calls} calls, {seeds} samples")
     note(f"next: deepcadence search {model} --profile {out} --target-speedup 2 -o schedule.json")
+    if as_json:
+        print_json(_record(out, profile))
+
+
+def _record(out: Path, profile: Profile) -> dict[str, Any]:
+    meta = profile.meta
+    return {
+        "profile": str(out),
+        "cuts": list(profile.cuts),
+        "num_calls": profile.num_calls,
+        "steps": meta.steps,
+        "samples": len(meta.seeds),
+        "full_macs": meta.macs.full,
+        "partial_macs": {str(cut): meta.macs.partial[cut] for cut in profile.cuts},
+        "projected": meta.projection is not None,
+    }
 
 
 def read_bytes(text: str) -> int:

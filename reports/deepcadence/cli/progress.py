@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from deepcadence.cli.console import note, stderr
+from deepcadence.cli.console import is_quiet, note, stderr
 
 Report = Callable[[str, int, int], None]
 """`report(phase, done, total)`: what the libraries' `progress=` arguments take."""
@@ -19,7 +19,7 @@ _MILESTONES = 4
 @contextmanager
 def progress() -> Iterator[Report]:
     """A reporter of progress on stderr, one bar per phase, for as long as the block runs."""
-    if stderr().is_terminal:
+    if stderr().is_terminal and not is_quiet():
         with _Bars() as bars:
             yield bars
     else:
@@ -30,7 +30,7 @@ def progress() -> Iterator[Report]:
 def busy(what: str) -> Iterator[None]:
     """A spinner (a line, elsewhere than on a terminal) around work whose length nobody knows."""
     console = stderr()
-    if console.is_terminal:
+    if console.is_terminal and not is_quiet():
         with console.status(f"{what} ..."):
             yield
     else:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcadence.cli.command import Debug
-from deepcadence.cli.console import note
+from deepcadence.cli.command import AsJson, Debug, Quiet
+from deepcadence.cli.console import note, print_json
 from deepcadence.cli.options import StudyName
 from deepcadence.cli.progress import busy
 
@@ -30,6 +30,8 @@ def report(
     schedule: Annotated[
         Path | None, typer.Option("--schedule", help="From `deepcadence search`: the timeline, and held-out figures.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a self-contained HTML report from a profile, a study and a schedule, or from what there is of them.
@@ -47,6 +49,8 @@ def report(
     with busy("drawing"):
         _write(out, profile, study, study_name, schedule)
     note(f"wrote {out}")
+    if as_json:
+        print_json({"report": str(out)})
 
 
 def _write(out: Path, profile: Path | None, study: str | None, study_name: str, schedule: Path | None) -> None:

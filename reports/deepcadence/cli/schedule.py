@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepcadence.cli.command import Command, Debug
-from deepcadence.cli.console import note, stderr, stdout
-from deepcadence.cli.describe import describe, facts
+from deepcadence.cli.command import AsJson, Command, Debug, Quiet, error_sentence
+from deepcadence.cli.console import note, print_json, stderr, stdout
+from deepcadence.cli.describe import describe, facts, summary
 from deepcadence.cli.options import Cut
 
 if TYPE_CHECKING:
     from deepcadence.schedules import Schedule
+
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False}
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert schedules.")
 
@@ -55,6 +57,8 @@ def new(
     full_calls: Annotated[
         str | None, typer.Option("--full-calls", help="The full calls themselves, e.g. 0,5,10,20; 0 must be one.")
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a schedule by rule: uniform, non-uniform, or with the full calls that you name.
@@ -70,13 +74,11 @@ def new(
     from deepcadence.cli.outputs import Kind, check_output
 
     check_output(out, Kind.schedule)
-    schedule = _generate(calls, interval, cut, center, power, formula, full_calls)
-    schedule.save(out)
-    note(f"wrote {out}: {describe(schedule)}")
+    _write(_generate(calls, interval, cut, center, power, formula, full_calls), out, as_json)
 
 
 @app.command("show", cls=Command)
-def show(file: File, debug: Debug = False) -> None:
+def show(file: File, as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Print a schedule: its timeline, where it comes from, what it costs and what was measured.
 
     In the timeline F is a full call and a number is a partial call, which reuses the feature at that cut.
@@ -88,6 +90,9 @@ def show(file: File, debug: Debug = False) -> None:
     from deepcadence.schedules import Schedule
 
     schedule = Schedule.load(file)
+    if as_json:
+        print_json({"file": str(file)} | summary(schedule))
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -99,6 +104,8 @@ def show(file: File, debug: Debug = False) -> None:
 @app.command("validate", cls=Command)
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Schedules (JSON).", show_default=False)],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check schedule files; exit code 1 if one is bad, with the place in it, what was found and what was expected.
@@ -107,18 +114,13 @@ def validate(
 
     Example:  deepcadence schedule validate schedules/*.json
     """
-    from deepcadence.schedules import DeepcadenceError, Schedule
-
-    bad = 0
-    for file in files:
-        try:
-            stdout().print(f"{file}: ok, {describe(Schedule.load(file))}", soft_wrap=True, markup=False)
-        except (DeepcadenceError, OSError) as error:
-            from deepcadence.cli.command import error_sentence
-
-            bad += 1
-            stderr().print(error_sentence(error), soft_wrap=True, markup=False)
-    if bad:
+    found = [_judge(file) for file in files]
+    if as_json:
+        print_json(found)
+    for judged in [] if as_json else found:
+        console = stdout() if judged["ok"] else stderr()
+        console.print(f"{judged['file']}: ok, {judged['is']}" if judged["ok"] else judged["error"], **_PLAIN)
+    if not all(judged["ok"] for judged in found):
         raise typer.Exit(1)
 
 
@@ -129,6 +131,8 @@ def resample(
     calls: Annotated[
         int, typer.Option("--calls", min=1, help="Denoiser calls that the new schedule is for.", show_default=False)
     ],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Convert a schedule to another number of calls.
@@ -141,9 +145,23 @@ def resample(
     from deepcadence.schedules import Schedule
 
     check_output(out, Kind.schedule)
-    schedule = Schedule.load(file).resample(calls)
+    _write(Schedule.load(file).resample(calls), out, as_json)
+
+
+def _write(schedule: Schedule, out: Path, as_json: bool) -> None:
     schedule.save(out)
     note(f"wrote {out}: {describe(schedule)}")
+    if as_json:
+        print_json({"file": str(out)} | summary(schedule))
+
+
+def _judge(file: Path) -> dict[str, Any]:
+    from deepcadence.schedules import DeepcadenceError, Schedule
+
+    try:
+        return {"file": str(file), "ok": True, "is": describe(Schedule.load(file))}
+    except (DeepcadenceError, OSError) as error:
+        return {"file": str(file), "ok": False, "error": error_sentence(error)}
 
 
 def _generate(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepcadence.cli.command import Debug, on_interrupt
-from deepcadence.cli.console import note, stdout
+from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
+from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile, Workload
-    from deepcadence.search import StudyResult
+    from deepcadence.search import HeldOut, StudyResult
 
 
 def search(
@@ -55,6 +55,8 @@ def search(
         Dtype | None,
         typer.Option("--dtype", help="Precision of the model.  [default: that of the profile]", show_default=False),
     ] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Search the schedule that keeps the most quality at a speed-up, or is cheapest at a quality.
@@ -89,7 +91,8 @@ def search(
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         chosen = select(result, target_speedup=target_speedup, min_psnr=min_psnr)
-        _measure(workload, result, chosen.number, held_out, target_speedup, out, front, report)
+        measured, written = _measure(workload, result, chosen.number, held_out, target_speedup, out, front, report)
+    _tell(measured, out, written, as_json)
 
 
 def _workload(
@@ -139,9 +142,9 @@ def _measure(
     out: Path,
     front: Path | None,
     report: Report,
-) -> None:
-    """Measure the chosen trial on held-out seeds, write what there is to write, print the comparison."""
-    from deepcadence.cli.held_out import comparison_table, held_out_path
+) -> tuple[HeldOut, list[Path]]:
+    """Measure the chosen trial on held-out seeds, and write what there is to write."""
+    from deepcadence.cli.held_out import held_out_path
     from deepcadence.search import export_front, finalize, held_out_seeds
 
     seeds = held_out_seeds(result, count)
@@ -151,6 +154,18 @@ def _measure(
     measured.schedule.save(out)
     measured.save(held_out_path(out))
     written = export_front(workload, result, front, seeds=seeds, progress=report) if front else []
-    stdout().print(comparison_table(measured))
-    stdout().print(measured.verdict)
-    note(f"wrote {out} and {held_out_path(out)}" + (f", and {len(written)} schedules into {front}" if written else ""))
+    return measured, written
+
+
+def _tell(measured: HeldOut, out: Path, front: list[Path], as_json: bool) -> None:
+    """Print the comparison."""
+    from deepcadence.cli.held_out import comparison_record, comparison_table, held_out_path
+
+    more = f", and {len(front)} schedules into {front[0].parent}" if front else ""
+    note(f"wrote {out} and {held_out_path(out)}{more}")
+    if as_json:
+        files = {"schedule": str(out), "held_out": str(held_out_path(out)), "front": [str(path) for path in front]}
+        print_json(files | comparison_record(measured))
+    else:
+        stdout().print(comparison_table(measured))
+        stdout().print(measured.verdict)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from deepcadence.cli.progress import busy
+from deepcadence.schedules import DeepcadenceError
 
 if TYPE_CHECKING:
     from deepcadence.cli.options import Dtype
     from deepcadence.probe import Workload
+
+
+class PromptsError(DeepcadenceError, ValueError):
+    """Prompts that are missing, or a file that holds none."""
 
 
 def load_workload(
@@ -24,12 +28,19 @@ def load_workload(
     device: str | None,
     dtype: Dtype,
 ) -> Workload:
-    """The workload that the options of `probe`, `search` and `generate` describe."""
+    """The workload that the options of `probe`, `search` and `generate` describe.
+
+    Raises:
+        LoadError: the model is not found or cannot be loaded.
+        PromptsError: it needs prompts and there are none.
+    """
     with busy(f"loading {model}"):
         from deepcadence.probe import Workload, load_pipeline
 
         quiet_libraries()
         pipeline = load_pipeline(model, device=device or default_device(), dtype=dtype.torch())
+    if not prompts and "prompt" in inspect.signature(pipeline.__call__).parameters:
+        raise PromptsError(f"{model} makes images from text: give it prompts with --prompts FILE, one a line")
     return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, batch_size=batch_size)
 
 
@@ -41,16 +52,23 @@ def default_device() -> str:
 
 
 def read_prompts(path: Path | None) -> tuple[str, ...]:
-    """The lines of `path` that are not empty; () without a file."""
+    """The lines of `path` that are not empty; () without a file.
+
+    Raises:
+        PromptsError: there are none, or the file is no text.
+        OSError: it cannot be read.
+    """
     if path is None:
         return ()
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{path} is not UTF-8 text ({error.reason})", param_hint="--prompts") from None
+        raise PromptsError(
+            f"{path}: found bytes that are not UTF-8 ({error.reason}), expected one prompt a line"
+        ) from None
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not lines:
-        raise typer.BadParameter(f"{path} holds no prompt: expected one a line", param_hint="--prompts")
+        raise PromptsError(f"{path}: found no prompt, expected one a line")
     return lines
 
 

@@ -41,7 +41,9 @@ class DistributionMetric:
         inputs: what the extractor takes, see `Inputs`.
         size: side of the square to which images are resized (bilinear, antialiased) before; None leaves them.
         device: where the extractor runs.
-        subset_size, subsets, seed: KID's; a subset is never larger than either set of images.
+        subset_size: images of a subset, for KID; never more than either set holds.
+        subsets: how many subsets KID draws.
+        seed: of that drawing.
 
     Raises:
         SearchError: the file is missing or no TorchScript.

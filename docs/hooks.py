@@ -1,0 +1,190 @@
+"""What the documentation takes from the code and from the repository, so that nothing is copied by hand.
+
+- `<!-- command -->` becomes the help of every command; `<!-- schedule-schema -->` and `<!-- profile-schema -->` become
+  tables of every key; `<!-- errors -->` a table of all errors; `<!-- api PACKAGE -->` every public name of a package.
+- Files that lie outside `docs/` (results, changelog, benchmarks) are pages at the place that they have in the
+  repository, so that links between them hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+OUTSIDE = ("CHANGELOG.md", "benchmarks/README.md", "reports/results/**/*", "probe/deepcadence/probe/bundled/model/*.md")
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Add what lies outside `docs/`."""
+    for pattern in OUTSIDE:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file():
+                name = path.relative_to(ROOT).as_posix()
+                files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put in what is generated."""
+    makers = {
+        "command": command_reference,
+        "schedule-schema": schedule_schema,
+        "profile-schema": profile_schema,
+        "errors": error_table,
+    }
+    for name, make in makers.items():
+        mark = f"<!-- {name} -->"
+        if mark in markdown:
+            markdown = markdown.replace(mark, make())
+    return re.sub(r"<!-- api ([\w.]+) -->", lambda match: api(match[1]), markdown)
+
+
+# ---- the command
+
+
+def command_reference() -> str:
+    """A section for each command: what it does, its arguments and options."""
+    from typer.main import get_command
+
+    from deepcadence.cli._app import app
+
+    return "\n\n".join(_command_section(path, command) for path, command in _commands("deepcadence", get_command(app)))
+
+
+def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    for name, child in getattr(command, "commands", {}).items():
+        if hasattr(child, "commands"):
+            yield from _commands(f"{path} {name}", child)
+        else:
+            yield f"{path} {name}", child
+
+
+def _command_section(path: str, command: Any) -> str:
+    rows = [f"| {names} | {words} |" for names, words in map(_parameter, command.params) if names]
+    table = "\n".join(["| argument or option | meaning |", "| --- | --- |", *rows])
+    return f"## {path}\n\n{_dedented(command.help)}\n\n{table}"
+
+
+def _dedented(text: str) -> str:
+    """Without the marks that click puts into help texts."""
+    return (text or "").replace("\b", "").strip()
+
+
+def _parameter(parameter: Any) -> tuple[str, str]:
+    words = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", r"\|")
+    if isinstance(parameter.default, enum.Enum):
+        words += f" One of {', '.join(f'`{choice.value}`' for choice in type(parameter.default))}."
+    if not parameter.opts[0].startswith("-"):
+        return f"`{parameter.metavar or parameter.name.upper()}`", words
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    if parameter.default is not None and not callable(parameter.default) and not parameter.is_flag:
+        words += f" Default: `{_text(parameter.default)}`."
+    return names, words.replace("[default:", "[Default:")
+
+
+def _text(value: Any) -> str:
+    return str(value.value if isinstance(value, enum.Enum) else value)
+
+
+# ---- JSON Schemas
+
+
+def schedule_schema() -> str:
+    """The tables of the schedule's schema, from the file that is shipped."""
+    path = ROOT / "schedules/deepcadence/schedules/schedule.schema.json"
+    return _schema_tables(json.loads(path.read_text(encoding="utf-8")), "the file")
+
+
+def profile_schema() -> str:
+    """The tables of what a profile says about itself."""
+    from deepcadence.probe import ProfileInfo
+
+    return _schema_tables(ProfileInfo.model_json_schema(by_alias=True), "`deepcadence`")
+
+
+def _schema_tables(schema: dict[str, Any], top: str) -> str:
+    sections = [(top, schema), *((f"`{name}`", part) for name, part in schema.get("$defs", {}).items())]
+    return "\n\n".join(_schema_table(name, part) for name, part in sections)
+
+
+def _schema_table(name: str, schema: dict[str, Any]) -> str:
+    required = schema.get("required", [])
+    rows = [
+        f"| `{key}` | {_kind(entry)} | {'yes' if key in required else ''} | {_meaning(entry)} |"
+        for key, entry in schema.get("properties", {}).items()
+    ]
+    head = ["| key | value | must be there | meaning |", "| --- | --- | --- | --- |"]
+    words = " ".join(schema.get("description", "").split("\n\n")[0].split())
+    return "\n".join([f"### {name[:1].upper()}{name[1:]}", "", words, "", *head, *rows])
+
+
+def _meaning(entry: dict[str, Any]) -> str:
+    return " ".join(entry.get("description", "").split()).replace("|", r"\|")
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """A value's type in words."""
+    if "$ref" in entry:
+        return f"an object, see `{entry['$ref'].rsplit('/', 1)[-1]}`"
+    if "const" in entry:
+        return f"`{json.dumps(entry['const'])}`"
+    if "enum" in entry:
+        return " or ".join(f"`{json.dumps(value)}`" for value in entry["enum"])
+    if "anyOf" in entry:
+        return " or ".join(dict.fromkeys(_kind(option) for option in entry["anyOf"] if option.get("type") != "null"))
+    if entry.get("type") == "array":
+        items = entry.get("items") or {"anyOf": entry.get("prefixItems", [])}
+        return f"a list of: {_kind(items)}" if isinstance(items, dict) and items else "a list"
+    if entry.get("type") == "object":
+        values = entry.get("additionalProperties") or next(iter(entry.get("patternProperties", {}).values()), None)
+        return f"an object of: {_kind(values)}" if isinstance(values, dict) else "an object"
+    named = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    return named.get(entry.get("type", ""), "anything") + _bounds(entry)
+
+
+def _bounds(entry: dict[str, Any]) -> str:
+    if "exclusiveMinimum" in entry:
+        return f" above {entry['exclusiveMinimum']}"
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if low is not None and high is not None and high < 10**9:
+        return f" from {low} to {high}"
+    return f" from {low}" if low is not None else ""
+
+
+# ---- the library, read without importing it
+
+
+def api(package: str) -> str:
+    """A directive of mkdocstrings for every public name of a package: classes and functions first."""
+    tree = ast.parse(_source(package).read_text(encoding="utf-8"))
+    (names,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and _target(node) == "__all__"]
+    return "\n\n".join(f"::: {package}.{name}" for name in ast.literal_eval(names))
+
+
+def error_table() -> str:
+    """Name, bases and meaning of every error."""
+    rows = ["| error | is a | meaning |", "| --- | --- | --- |"]
+    for path in sorted(ROOT.glob("*/deepcadence/*/errors.py"), key=lambda path: "schedules" not in path.parts):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
+                bases = ", ".join(f"`{ast.unparse(base)}`" for base in node.bases)
+                meaning = " ".join((ast.get_docstring(node) or "").split())
+                rows.append(f"| `deepcadence.{path.parent.name}.{node.name}` | {bases} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _source(package: str) -> Path:
+    (path,) = ROOT.glob(f"*/{package.replace('.', '/')}/__init__.py")
+    return path
+
+
+def _target(node: ast.Assign) -> str:
+    return ast.unparse(node.targets[0])
