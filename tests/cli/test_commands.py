@@ -58,7 +58,7 @@ def test_probe_with_prompts(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> 
 def test_prompts_that_are_none(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for name, sentence in (("empty.txt", "found no prompt"), ("binary.txt", "no UTF-8 text"), ("none.txt", "No such")):
+    for name, sentence in (("empty.txt", "found no prompt"), ("binary.txt", "not UTF-8"), ("none.txt", "No such")):
         result = invoke("probe", sd_folder, "--prompts", name)
         assert result.exit_code == 1
         assert sentence in result.stderr
