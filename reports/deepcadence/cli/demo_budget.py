@@ -18,7 +18,7 @@ class Budget:
     batch_size: int = 32
     profile_seeds: int = 8
     """Samples whose features are compared."""
-    max_distance: int = 5
+    max_distance: int = 4
     """Output errors are measured for features up to this many calls old, on 2 of the samples."""
     search_seeds: int = 8
     """Samples that every trial generates."""
@@ -26,9 +26,9 @@ class Budget:
     """Schedules that a predictor proposes."""
     trials: int = 8
     """Schedules that the search in (c, p) tries."""
-    uniform: int = 16
+    uniform: int = 8
     published: int = 3
-    fewer_steps: tuple[int, ...] = (40, 33, 25, 20, 16, 12, 10)
+    fewer_steps: tuple[int, ...] = (40, 33, 25, 20, 16)
     """Baselines that are run beside them."""
     target_speedup: float = 2.0
     """What the demo asks for: at least so many times fewer MACs."""
