@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deepcadence.probe import Effects, Macs
 from deepcadence.schedules import nonuniform
-from deepcadence.search.predicted_front import paths, predicted_front
+from deepcadence.search.predicted_front import mixed, paths, predicted_front
 from deepcadence.search.predictor import FULL, Calls, Predictor
 
 CALLS = 9
@@ -153,3 +153,25 @@ def test_paths_are_the_best_for_the_sum_of_lengths_at_one_cut() -> None:
         best = min(length(calls) for calls in all_of_them)
         mine = [p.calls for p in paths(predictor) if (p.calls == FULL).sum() == count and not (p.calls == 1).any()]
         assert min(length(calls) for calls in mine) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("reach", [1, 6], ids=["held", "extrapolated"])
+def test_mixed_cuts_are_the_best_of_all_schedules(reach: int) -> None:
+    calls = 6
+    losses = np.random.default_rng(reach).exponential(size=(2, reach, calls, calls))
+
+    def loss(schedule: Calls) -> float:
+        full, total = [], 0.0
+        for call, did in enumerate(schedule):
+            if did == FULL:
+                full.append(call)
+            else:
+                earlier = 0 if reach == 1 else full[-2] if len(full) > 1 else full[-1]
+                total += losses[did, earlier, full[-1], call]
+        return total
+
+    grid = np.stack(np.meshgrid(*[[FULL, 0, 1]] * (calls - 1), indexing="ij"), axis=-1).reshape(-1, calls - 1)
+    for count, found in enumerate(mixed(losses), 1):
+        every = [np.array([FULL, *rest]) for rest in grid if (rest == FULL).sum() == count - 1]
+        assert (found == FULL).sum() == count
+        assert loss(found) == pytest.approx(min(map(loss, every)))

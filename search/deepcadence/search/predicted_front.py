@@ -44,10 +44,14 @@ def paths(predictor: Predictor) -> list[Point]:
         choice = np.full(norms.shape[1:], place)
         found += [_schedule(choice, full) for _, full in shortest_paths(norms[place], calls)]
     for worth in _worths(predictor, norms):
-        priced = norms + worth * predictor.prices[:-1, None, None, None]
-        choice = priced.argmin(axis=0)
-        found += [_schedule(choice, full) for _, full in shortest_paths(priced.min(axis=0), calls)]
+        found += mixed(norms + worth * predictor.prices[:-1, None, None, None])
     return _points(predictor, np.unique(np.array(found), axis=0))
+
+
+def mixed(losses: Floats) -> list[Calls]:
+    """For each number of full calls the schedule with the least sum of losses (cuts, i2, i1, j), cuts mixed at will."""
+    choice = losses.argmin(axis=0)
+    return [_schedule(choice, full) for _, full in shortest_paths(losses.min(axis=0), losses.shape[-1])]
 
 
 def _worths(predictor: Predictor, norms: Floats) -> Floats:
