@@ -178,6 +178,15 @@ class TestInTheFile:
         assert '"order": 1' in (tmp_path / "schedule.json").read_text()
         assert Schedule.load(tmp_path / "schedule.json") == read
 
+    def test_from_a_schedule_that_holds(self) -> None:
+        held = uniform(6, 2, 1)
+        assert held.extrapolated() == Schedule(calls=held.calls, generator=held.generator, reuse=ReuseInfo(
+            mode="extrapolate", order=1, alpha=1
+        ))  # fmt: skip
+        assert held.extrapolated(2, 0.5).reuse == ReuseInfo(mode="extrapolate", order=2, alpha=0.5)
+        with pytest.raises(ScheduleError, match="1 or 2"):
+            held.extrapolated(3)
+
     def test_resampling_keeps_it(self) -> None:
         assert schedule(mode="extrapolate", order=2, alpha=0.5).resample(5).reuse.order == 2
 

@@ -9,11 +9,12 @@ if TYPE_CHECKING:
 
 
 def describe(schedule: Schedule) -> str:
-    """`50 calls: 13 full, 37 partial at cut 0`."""
+    """`50 calls: 13 full, 37 partial at cut 0, extrapolated by order 1`."""
     full = len(schedule.full_calls)
     partial = schedule.num_calls - full
     where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
-    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}"
+    reuse = f", extrapolated by order {schedule.reuse.order}" if partial and schedule.reuse.order else ""
+    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}{reuse}"
 
 
 def summary(schedule: Schedule) -> dict[str, Any]:
@@ -24,6 +25,7 @@ def summary(schedule: Schedule) -> dict[str, Any]:
         "partial": schedule.num_calls - len(schedule.full_calls),
         "full_calls": list(schedule.full_calls),
         "cuts": list(schedule.cuts),
+        "reuse": schedule.reuse.model_dump(exclude_none=True),
         "speedup": schedule.cost.speedup if schedule.cost else None,
         "quality": [quality.model_dump(mode="json") for quality in schedule.quality or ()],
     }
@@ -39,6 +41,9 @@ def timeline(schedule: Schedule) -> str:
 def facts(schedule: Schedule) -> list[tuple[str, str]]:
     """Name and value of all that a schedule says; the optional parts where they are there."""
     found = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
+    if schedule.reuse.mode != "hold":
+        reuse = schedule.reuse
+        found.append(("reuse", f"{reuse.mode}, order {reuse.order}, alpha {reuse.alpha:g}"))
     if schedule.generator:
         values = schedule.generator.model_dump(exclude_none=True)
         name = str(values.pop("name"))

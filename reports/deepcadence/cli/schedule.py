@@ -57,6 +57,15 @@ def new(
     full_calls: Annotated[
         str | None, typer.Option("--full-calls", help="The full calls themselves, e.g. 0,5,10,20; 0 must be one.")
     ] = None,
+    order: Annotated[
+        int,
+        typer.Option(
+            "--order",
+            min=0,
+            max=2,
+            help="Features: 0 holds the last one, 1 follows the line through two, 2 a parabola.",
+        ),
+    ] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -69,12 +78,15 @@ def new(
 
     Non-uniform:  deepcadence schedule new --calls 50 --interval 5 --center 15 --power 1.4 -o nonuniform5.json
 
+    Extrapolated: deepcadence schedule new --calls 50 --interval 3 --order 1 -o line3.json
+
     By hand:      deepcadence schedule new --calls 8 --full-calls 0,1,4 --cut 2 -o mine.json
     """
     from deepcadence.cli.outputs import Kind, check_output
 
     check_output(out, Kind.schedule)
-    _write(_generate(calls, interval, cut, center, power, formula, full_calls), out, as_json)
+    schedule = _generate(calls, interval, cut, center, power, formula, full_calls)
+    _write(schedule.extrapolated(order) if order else schedule, out, as_json)
 
 
 @app.command("show", cls=Command)

@@ -111,8 +111,7 @@ def timeline_plot(info: TimelineInfo) -> Plot:
     """The schedule, call by call."""
     caption = (
         f"{info.sentence}. Time runs from noise on the left to the image on the right; a block in the row “full” "
-        "computes the whole network, a block below it only the outer layers at that cut, around the feature that the "
-        "last full call stored."
+        f"computes the whole network, a block below it only the outer layers at that cut, around {info.feature}."
     )
     size = (8.4, 0.75 + 0.34 * (1 + len(info.cuts)))
     return _draw("timeline", "The schedule", caption, size, lambda ax: plot_timeline(info, ax))

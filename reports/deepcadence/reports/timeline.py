@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TimelineInfo:
-    """The calls of a schedule. `calls[t]` is None for a full call and the cut for a partial one."""
+    """The calls of a schedule. `calls[t]` is None for a full call and the cut for a partial one.
+
+    `order` is 0 where features are held, 1 or 2 where they are extrapolated along a line or a parabola.
+    """
 
     calls: tuple[int | None, ...]
     cuts: tuple[int, ...]
     full_calls: tuple[int, ...]
+    order: int = 0
 
     @property
     def intervals(self) -> tuple[int, ...]:
@@ -33,6 +37,14 @@ class TimelineInfo:
     def num_partial(self) -> int:
         """Number of partial calls."""
         return len(self.calls) - len(self.full_calls)
+
+    @property
+    def feature(self) -> str:
+        """Which feature a partial call uses, in words."""
+        if self.order:
+            curve = "line" if self.order == 1 else "parabola"
+            return f"the feature on the {curve} through those of the last {self.order + 1} full calls"
+        return "the feature that the last full call stored"
 
     @property
     def sentence(self) -> str:
@@ -48,7 +60,8 @@ class TimelineInfo:
 def timeline_info(schedule: Schedule) -> TimelineInfo:
     """The calls of `schedule`, ready to draw."""
     calls = tuple(None if call == "full" else int(call) for call in schedule.calls)
-    return TimelineInfo(calls=calls, cuts=schedule.cuts, full_calls=schedule.full_calls)
+    order = schedule.reuse.order or 0
+    return TimelineInfo(calls=calls, cuts=schedule.cuts, full_calls=schedule.full_calls, order=order)
 
 
 def plot_timeline(info: TimelineInfo, ax: Axes | None = None) -> Axes:

@@ -173,6 +173,17 @@ class Schedule(Record):
             cost=self.cost and self.cost.model_copy(update={"mean_macs": None, "speedup": None}),
         )
 
+    def extrapolated(self, order: int = 1, alpha: float = 1.0) -> Schedule:
+        """Return the schedule with features extrapolated from the last `order` + 1 full calls; see `ReuseInfo`.
+
+        What was measured with the former reuse is dropped: `quality`, `created`.
+
+        Raises:
+            ScheduleError: `order` is not 1 or 2, or `alpha` not from 0 to 2.
+        """
+        kept = {name: getattr(self, name) for name in ("calls", "generator", "model", "sampler", "cost")}
+        return Schedule(**kept, reuse={"mode": "extrapolate", "order": order, "alpha": alpha})
+
     def mean_macs(self, full: int, partial: Mapping[int, int]) -> float:
         """Return the MACs of an average call, given those of a full call and, per cut, of a partial one.
 
