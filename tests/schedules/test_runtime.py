@@ -541,6 +541,10 @@ class TestChangesOfTheModel:
             torch.testing.assert_close(generate(pipe), expected)
 
 
+def _out_of_memory(*_: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 class TestRule9SelfTest:
     """A network that the views do not understand is refused on attaching."""
 
@@ -562,6 +566,14 @@ class TestRule9SelfTest:
         pipe.unet.__class__ = Doctored
         with pytest.raises(UnsupportedModelError, match="self-test failed: a full call of Doctored differs"):
             apply(pipe, uniform(STEPS, 2, 1))
+        assert "forward" not in pipe.unet.__dict__
+
+    def test_a_lack_of_memory_is_not_blamed_on_the_model(self) -> None:
+        pipe = tiny.ddim_pipeline()
+        handle = pipe.unet.conv_in.register_forward_hook(_out_of_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            apply(pipe, uniform(STEPS, 2, 1))
+        handle.remove()
         assert "forward" not in pipe.unet.__dict__
 
     def test_the_random_state_is_left_alone(self) -> None:

@@ -62,6 +62,8 @@ def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
             plain = {"return_dict": False} if "return_dict" in plan.names else {}
             output = plan.model(**inputs, **plain)
             first: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the model
     except (RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         raise UnsupportedModelError(
             f"self-test failed: {type(plan.model).__name__} does not run on inputs like those of its configuration "
