@@ -4,8 +4,9 @@
 
 Random schedules (scattered, jittered, and of the (c, p) family) at several cuts and numbers of full calls are run on
 some seeds. The predictors are measured on the first two of these, the fitted ones are fitted on half of the schedules.
-Then the front of the predictor that deepcadence uses is run on seeds that nothing was measured on. Prints tables, and
-with --out writes them as PATH.md and all figures as PATH.json.
+Half of the schedules are also run with features extrapolated along a line. Then the fronts of the predictor that
+deepcadence uses, held and extrapolated, are run on seeds that nothing was measured on. Prints tables, and with --out
+writes them as PATH.md and all figures as PATH.json.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from deepcadence.probe._rows import to_rows, with_tensor
 from deepcadence.probe.effects import AGES, between
 from deepcadence.probe.responses import responses
 from deepcadence.probe.reuse_errors import ReuseErrors
-from deepcadence.schedules import Schedule, from_full_calls, nonuniform
+from deepcadence.schedules import ReuseInfo, Schedule, from_full_calls, nonuniform
 from deepcadence.search import Evaluator, Predictor, predicted_front
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +48,9 @@ COLUMNS = {
     "bias": ("predicted - measured, dB", "+.1f"),
     "spread": ("its spread, dB", ".1f"),
 }
+LINE_COLUMNS = ("name", "cost", "all", "unseen", "within", "bias", "spread")
 FRONT_COLUMNS = {
+    "reuse": ("reuse", "s"),
     "speedup": ("MACs, times fewer", ".2f"),
     "full": ("full calls", "d"),
     "predicted": ("predicted PSNR, dB", ".2f"),
@@ -283,15 +286,37 @@ def pushed_calls(calls: int) -> list[int]:
     return sorted({round(call) for call in torch.linspace(1, calls - 1, 9).tolist()})
 
 
+LINE = ReuseInfo(mode="extrapolate", order=1)
+
+
+def extrapolated(
+    effects: Effects, workload: Workload, cuts: Sequence[int], macs: Macs, count: int
+) -> list[dict[str, Any]]:
+    """Rows for features extrapolated along a line."""
+    schedules = random_schedules(effects.num_calls, cuts, count, seed=3)
+    evaluator = Evaluator(workload, macs=macs)
+    found = [evaluator.measure(schedule.model_copy(update={"reuse": LINE})).psnr for _, schedule in schedules]
+    measured = torch.stack(found).double().numpy()
+    groups, test = [group for group, _ in schedules], np.arange(len(schedules))
+    rows = []
+    for name, alpha in (("as if held, vectors", 0.0), ("**extrapolated, vectors (used)**", 1.0)):
+        predictor = Predictor(effects, macs, alpha=alpha)
+        values = predictor.psnr(predictor.encode([schedule.calls for _, schedule in schedules]))
+        rows.append(judged(name, effects.cost, values, measured, test, groups))
+    return rows
+
+
 def front(predictor: Predictor, workload: Workload, macs: Macs, count: int) -> list[dict[str, Any]]:
     """The predicted front, measured."""
     evaluator = Evaluator(workload, macs=macs)
+    reuse = LINE if predictor.alpha else ReuseInfo()
     rows = []
     for point in predicted_front(predictor, count):
-        schedule = Schedule(calls=predictor.decode(point.calls))
+        schedule = Schedule(calls=predictor.decode(point.calls), reuse=reuse)
         measured = evaluator.measure(schedule)
         rows.append(
             {
+                "reuse": "line" if predictor.alpha else "hold",
                 "speedup": measured.speedup,
                 "full": len(schedule.full_calls),
                 "predicted": point.psnr,
@@ -339,7 +364,10 @@ def main() -> None:
     effects, rows = compare(workload, arguments.cuts, macs, arguments.schedules, lambda line: print(line, flush=True))
     predictor = Predictor(effects, macs)
     held_out = tuple(range(arguments.seeds, arguments.seeds + arguments.front_seeds))
-    points = front(predictor, workload.replace(seeds=held_out), macs, arguments.front)
+    line = extrapolated(effects, workload, arguments.cuts, macs, arguments.schedules // 2)
+    other = workload.replace(seeds=held_out)
+    points = front(predictor, other, macs, arguments.front)
+    points += front(Predictor(effects, macs, alpha=1.0), other, macs, arguments.front)
     agreement = correlation(
         np.array([point["predicted"] for point in points]), np.array([point["measured"] for point in points])
     )
@@ -351,7 +379,10 @@ def main() -> None:
         f"the uncached run, mean over {arguments.seeds} seeds, {PROBED} of which were probed. Errors were tried at "
         f"ages {', '.join(map(str, AGES))}. The test half is what the fitted predictors were not fitted to.\n\n"
         f"{markdown_table(rows, COLUMNS)}\n"
-        f"The predicted front on {arguments.front_seeds} other seeds (Spearman {agreement:.3f}, n = {len(points)}):\n\n"
+        f"{arguments.schedules // 2} random schedules with features extrapolated along a line:\n\n"
+        f"{markdown_table(line, {key: COLUMNS[key] for key in LINE_COLUMNS})}\n"
+        f"The predicted fronts, on {arguments.front_seeds} other seeds (Spearman {agreement:.3f}, n = {len(points)}):"
+        "\n\n"
         f"{markdown_table(points, FRONT_COLUMNS)}\n"
         f"A front of 24 schedules took {took['front_seconds']:.1f} s; {took['predictions_per_second']:,.0f} "
         f"predictions a second.\n\nMade with `{command}`.\n"
@@ -363,6 +394,7 @@ def main() -> None:
             "environment": environment("diffusers", "scipy"),
             "options": {key: value for key, value in vars(arguments).items() if key != "out"},
             "rows": rows,
+            "extrapolated": line,
             "front": points,
             "front_spearman": agreement,
             **took,
