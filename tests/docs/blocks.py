@@ -5,7 +5,7 @@ A page is run from top to bottom, in a folder and a namespace of its own, as a r
 - `python` is executed; `pycon` is a doctest;
 - `console` lines that begin with `$` are run (deepcadence) or checked (make, pip, python -m, ...); lines behind a
   command are what it must print;
-- `json` is parsed, and loaded where it is a schedule.
+- `json` and `toml` are parsed, and JSON is loaded where it is a schedule.
 
 A language that is none of these fails, so that nothing is passed over. What takes long is made small on the way, by
 `SMALLER`: the same text with other numbers.
@@ -96,6 +96,8 @@ class Page:
                 self._doctest(block, place)
             elif block.language == "console":
                 self._console(block, place)
+            elif block.language == "toml":
+                tomllib.loads(block.text)
             elif block.language == "json":
                 data = json.loads(block.text)
                 if "calls" in data:

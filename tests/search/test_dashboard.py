@@ -72,7 +72,7 @@ def test_trials_carry_what_the_guide_names(dashboard: str, study: tuple[Path, St
             assert name in attributes["record"]
     searched = next(trial for trial in study[1].trials if trial.origin == "nonuniform")
     names = {parameter["name"] for parameter in shown[searched.number]["params"]}
-    assert names == {"interval", "cut", "center", "power"}
+    assert names == {"interval", "cut", "center", "power", "order"}
 
 
 def _wait(address: str, process: subprocess.Popen[str]) -> None:
