@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Budget:
     """Numbers that keep the demo under five minutes on two idle CPU cores.
 
-    On one core beside other work the bundled model took 36 s of CPU time for the profile, 144 s for the study, 75 s for
-    the held-out comparison, 16 s for images and report, and 8 s to start: 280 s in all, for two cores to share.
+    On two idle cores of an AMD EPYC it took 247 s: 23 for the profile, 8 for the predictor, 84 for the study's trials, about
+    80 for the held-out comparison, the rest for images, report and start.
     """
 
     steps: int = 50
