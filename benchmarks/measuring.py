@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -34,6 +35,20 @@ def environment(*packages: str) -> dict[str, Any]:
         "load_average": os.getloadavg(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def keep_freed_memory() -> bool:
+    """Have glibc keep the memory that is freed, so that no contender pays for mapping it again; whether that worked.
+
+    Otherwise each call of a plain run gives its memory back and faults it in again, a tenth of its time on the bundled
+    model, and whoever happens to hold a tensor at the end of the heap is spared some of it.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return False
+    trim_threshold, mmap_threshold, large = -1, -3, 2**31 - 1  # as in malloc.h
+    return bool(mallopt(trim_threshold, large)) and bool(mallopt(mmap_threshold, 2**25))
 
 
 def command_line(module: str) -> str:

@@ -20,6 +20,7 @@ from benchmarks.measuring import (
     command_line,
     environment,
     interleaved,
+    keep_freed_memory,
     markdown_table,
     median_ratio,
     timed,
@@ -243,10 +244,12 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
+    kept = keep_freed_memory()
     result = {
         "command": command_line("benchmarks.runtime"),
         "environment": environment("diffusers", "DeepCache"),
         "rounds": arguments.rounds,
+        "freed_memory_kept": kept,
         "models": {name: measure(MODELS[name](arguments), arguments) for name in arguments.models},
     }
     text = markdown(result)
