@@ -62,10 +62,13 @@ def test_json_of_the_whole_way(invoke: Invoke, ddim_folder: Path, tmp_path: Path
 def test_json_of_schedules(invoke: Invoke) -> None:
     new = invoke("schedule", "new", "--calls", 10, "--interval", 5, "--cut", 1, "-o", "s.json", "--json")
     expected = {"file": "s.json", "num_calls": 10, "full": 2, "partial": 8, "full_calls": [0, 5], "cuts": [1]}
-    assert json.loads(new.stdout) == expected | {"speedup": None, "quality": []}
+    assert json.loads(new.stdout) == expected | {"reuse": {"mode": "hold"}, "speedup": None, "quality": []}
     assert json.loads(invoke("schedule", "show", "s.json", "--json").stdout) == json.loads(new.stdout)
     shorter = json.loads(invoke("schedule", "resample", "s.json", "--calls", 4, "-o", "t.json", "--json").stdout)
     assert (shorter["file"], shorter["num_calls"]) == ("t.json", 4)
+    line = json.loads(invoke("schedule", "new", "--interval", 5, "--order", 1, "-o", "u.json", "--json").stdout)
+    assert line["reuse"] == {"mode": "extrapolate", "order": 1, "alpha": 1}
+    assert "order 1" in invoke("schedule", "show", "u.json").stdout
     checked = invoke("schedule", "validate", "s.json", "none.json", "--json")
     assert checked.exit_code == 1
     assert [found["ok"] for found in json.loads(checked.stdout)] == [True, False]
