@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 
-__all__ = ["answering", "argument_names", "by_row", "first_tensor", "output_tensor", "timestep_numbers", "timestep_of"]
+__all__ = ["answering", "by_row", "first_tensor", "output_tensor", "timestep_numbers", "timestep_of"]
 
 Original = Callable[..., Any]
 
@@ -35,11 +34,6 @@ def answering(pipeline: Any, answer: Answer) -> Iterator[Original]:
             yield installation.original
     finally:
         uninstall(installation)
-
-
-def argument_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of the arguments of a model's forward, in order."""
-    return tuple(inspect.signature(type(model).forward).parameters)[1:]
 
 
 def first_tensor(named: Mapping[str, Any]) -> torch.Tensor:

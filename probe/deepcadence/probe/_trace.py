@@ -10,7 +10,6 @@ import torch
 
 from deepcadence.probe._called import (
     answering,
-    argument_names,
     first_tensor,
     output_tensor,
     timestep_numbers,
@@ -18,6 +17,7 @@ from deepcadence.probe._called import (
 )
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
+from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import Side, Sides
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class _Follower:
 
 def trace(workload: Workload, steps: int | None = None) -> Trace:
     """See `Workload.trace`."""
-    follower = _Follower(argument_names(denoiser(workload.pipeline)))
+    follower = _Follower(parameter_names(denoiser(workload.pipeline)))
     with answering(workload.pipeline, follower) as forward:
         follower.forward = forward
         workload.call((workload.seeds or (0,))[:1], steps=steps, **without_decoding(workload.pipeline))

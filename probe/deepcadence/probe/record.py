@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, by_row, output_tensor, timestep_numbers, timestep_of
+from deepcadence.probe._called import answering, by_row, output_tensor, timestep_numbers, timestep_of
 from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import OutputErrors
 from deepcadence.probe.projection import Projection, ProjectionInfo
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import Side, Sides
 
 __all__ = ["Recording", "record"]
@@ -47,7 +48,7 @@ class Recording:
         family = family_of(model)
         self.cuts = chosen_cuts(family.cuts(model), cuts)
         self._views = family.views(model, self.cuts)
-        self._names = argument_names(model)
+        self._names = parameter_names(model)
         self._projection = projection
         self._projections: dict[int, Projection] = {}
         self._max_distance = max_distance

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import answering, argument_names, output_tensor
+from deepcadence.probe._called import answering, output_tensor
 from deepcadence.probe._rows import rows_of, to_rows, with_tensor
 from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import SHARED, batch_first
 from deepcadence.probe.workload import Workload, to_images
 from deepcadence.schedules import denoiser
+from deepcadence.schedules.families.inputs import parameter_names
 
 __all__ = ["Push", "responses"]
 
@@ -73,7 +74,7 @@ class _Pushed:
         pushes: Sequence[Push],
         told: Callable[[int], None],
     ) -> None:
-        self._names = argument_names(denoiser(pipeline))
+        self._names = parameter_names(denoiser(pipeline))
         self._outputs, self._template, self._samples = outputs, template, samples
         self._pushes, self._told = pushes, told
         self._of = torch.tensor([sample for _, sample, _ in pushes])

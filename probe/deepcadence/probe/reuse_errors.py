@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from deepcadence.probe._called import argument_names, output_tensor
+from deepcadence.probe._called import output_tensor
 from deepcadence.probe._cuts import chosen_cuts
 from deepcadence.probe._rows import by_sample
 from deepcadence.probe.output_error import MAX_ROWS, arguments_repeated, batch_first
 from deepcadence.probe.projection import Projection
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.families.inputs import parameter_names
 
 __all__ = ["ReuseErrors"]
 
@@ -50,7 +51,7 @@ class ReuseErrors:
         model = denoiser(pipeline)
         family = family_of(model)
         self.cuts = chosen_cuts(family.cuts(model), cuts)
-        self._views, self._names = family.views(model, self.cuts), argument_names(model)
+        self._views, self._names = family.views(model, self.cuts), parameter_names(model)
         self._ages, self._samples, self._kept, self._dimensions = tuple(ages), samples, frozenset(kept), dimensions
         self._recent: dict[int, deque[torch.Tensor]] = {cut: deque(maxlen=max(ages)) for cut in self.cuts}
         self._projection: Projection | None = None

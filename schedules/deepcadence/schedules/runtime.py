@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from deepcadence.schedules.checks import check_model, check_sampler
 from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import GuidedRun
 from deepcadence.schedules.identity import model_info, sampler_info
 from deepcadence.schedules.run import Plan, RunStats
@@ -193,8 +193,7 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
         )
     family = family_of(model)
     check_model(loaded, model_info(model, family.cuts(model)), source=source)
-    names = tuple(inspect.signature(type(model).forward).parameters)[1:]
-    return Plan(model, family, loaded, source, names, compile=getattr(module, "dynamo_ctx", None))
+    return Plan(model, family, loaded, source, parameter_names(model), compile=getattr(module, "dynamo_ctx", None))
 
 
 def _scope_calls(pipe: Any, handle: Handle) -> type:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deepcadence.probe import Macs, Trace, Workload, count_macs
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
+from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.quality import check_images, psnr, ssim
 
@@ -137,6 +138,12 @@ class Evaluator:
     def measure_fewer_steps(self, steps: int, *, phase: str | None = None) -> Measurement:
         """Run the same sampler, uncached, for `steps` steps from the same initial noise; see `measure`."""
         return self._measure(None, steps, self.fewer_steps_macs(steps), phase)
+
+    def measure_candidate(self, candidate: Candidate, *, phase: str | None = None) -> Measurement:
+        """Run what a trial asks for, a schedule or fewer steps; see `measure`."""
+        if candidate.calls is None:
+            return self.measure_fewer_steps(candidate.steps, phase=phase)
+        return self.measure(candidate.schedule(), phase=phase)
 
     def fewer_steps_macs(self, steps: int) -> float:
         """Mean MACs of a run of `steps` steps, per call of the reference run and per sample."""

@@ -170,7 +170,7 @@ def finalize(
     speedups = _speedups(evaluator.workload, [chosen, *rivals.values()], held_out_phases(progress))
     rows = {}
     for name, rival in rivals.items():
-        measured = base if rival.key == chosen.key else _measure(evaluator, rival, name.replace("_", " "))
+        measured = base if rival.key == chosen.key else evaluator.measure_candidate(rival, phase=name.replace("_", " "))
         rows[name] = _row(evaluator, rival, measured, speedups[rival.key], base)
     return HeldOut(
         schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base)),
@@ -202,12 +202,6 @@ def _rivals(
     if steps is not None:
         found["fewer_steps"] = Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
     return {name: candidate for name, candidate in found.items() if candidate is not None}
-
-
-def _measure(evaluator: Evaluator, what: Candidate, phase: str) -> Measurement:
-    if what.calls is None:
-        return evaluator.measure_fewer_steps(what.steps, phase=phase)
-    return evaluator.measure(what.schedule(), phase=phase)
 
 
 def _speedups(workload: Workload, contenders: Sequence[Candidate], progress: Progress | None) -> dict[str, float]:

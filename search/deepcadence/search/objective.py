@@ -83,11 +83,7 @@ class Objective:
         return found is None or found.usable
 
     def _measure(self, candidate: Candidate) -> dict[str, Any]:
-        if candidate.calls is None:
-            measured = self._evaluator.measure_fewer_steps(candidate.steps)
-        else:
-            measured = self._evaluator.measure(candidate.schedule())
-        return candidate.model_dump(mode="json") | _figures(measured)
+        return candidate.model_dump(mode="json") | _figures(self._evaluator.measure_candidate(candidate))
 
 
 def _key(record: dict[str, Any]) -> str:
@@ -114,7 +110,7 @@ def _finished_twin(candidate: Candidate, others: list[FrozenTrial]) -> FrozenTri
         record = trial.user_attrs.get(RECORD)
         if trial.state != TrialState.COMPLETE or record is None or record["reused_from"] is not None:
             continue
-        if Candidate(**{name: record[name] for name in Candidate.model_fields}).key == candidate.key:
+        if _key(record) == candidate.key:
             return trial
     return None
 

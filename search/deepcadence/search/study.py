@@ -75,7 +75,7 @@ def run_study(
         orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
         metric: "psnr" or "ssim".
         seed: of the search; the same seed on the same storage state proposes the same.
-        max_uniform: at most this many uniform schedules among the baselines.
+        max_uniform: at most this many uniform schedules of each reuse among the baselines, see `baselines`.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.

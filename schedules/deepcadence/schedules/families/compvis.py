@@ -16,22 +16,20 @@ from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family, Views
+from deepcadence.schedules.families.inputs import Randn, draw
 from deepcadence.schedules.families.shallow import shallow
+from deepcadence.schedules.families.skips import blocks_of
 from deepcadence.schedules.families.stand_ins import Kept, Stored
-from deepcadence.schedules.families.unet_inputs import TOKENS, Randn, draw
+from deepcadence.schedules.families.unet_inputs import TOKENS
 
 _ARGUMENTS = ("x", "timesteps", "context", "y")
-
-
-def _blocks(model: nn.Module, path: str) -> list[nn.Module]:
-    return list(cast(nn.ModuleList, getattr(model, path)))
 
 
 class CompVisViews(Views):
     """Views of such a U-Net: its own `forward` over fewer blocks."""
 
     def __init__(self, model: nn.Module, cuts: Iterable[int]) -> None:
-        inputs, outputs = _blocks(model, "input_blocks"), _blocks(model, "output_blocks")
+        inputs, outputs = blocks_of(model, "input_blocks"), blocks_of(model, "output_blocks")
         middle, after = cast(nn.Module, model.middle_block), list(outputs)
         self._kept: dict[int, Kept] = {}
         self._stored = Stored()
@@ -79,7 +77,7 @@ class CompVisFamily(Family):
         missing = [name for name in ("input_blocks", "middle_block", "output_blocks") if not hasattr(model, name)]
         if missing:
             return f"it has no {', '.join(missing)}"
-        made, consumed = len(_blocks(model, "input_blocks")), len(_blocks(model, "output_blocks"))
+        made, consumed = len(blocks_of(model, "input_blocks")), len(blocks_of(model, "output_blocks"))
         if made != consumed:
             return f"it has {made} input_blocks and {consumed} output_blocks"
         unknown = [name for name in _named_parameters(type(model)) if name not in _ARGUMENTS]
@@ -89,7 +87,7 @@ class CompVisFamily(Family):
 
     def cuts(self, model: nn.Module) -> dict[int, str]:
         """See `Family.cuts`."""
-        count = len(_blocks(model, "output_blocks"))
+        count = len(blocks_of(model, "output_blocks"))
         return {cut: f"output_blocks.{count - 1 - cut}" for cut in range(count)}
 
     def views(self, model: nn.Module, cuts: Iterable[int]) -> CompVisViews:
@@ -103,7 +101,7 @@ class CompVisFamily(Family):
 
     def state(self, model: nn.Module) -> Hashable:
         """See `Family.state`: which submodules there are."""
-        blocks = (*_blocks(model, "input_blocks"), *_blocks(model, "output_blocks"))
+        blocks = (*blocks_of(model, "input_blocks"), *blocks_of(model, "output_blocks"))
         return tuple(map(id, (*model._modules.values(), *blocks)))
 
     def example_inputs(

@@ -17,8 +17,9 @@ from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family
+from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.families.residual import Range, ResidualViews
-from deepcadence.schedules.families.transformer_inputs import example_inputs, parameter_names, patch_sides
+from deepcadence.schedules.families.transformer_inputs import example_inputs, patch_sides
 
 _PATHS = ("transformer_blocks", "single_transformer_blocks", "blocks")
 # Arguments and layers whose part in a forward is known. With any other, a block may do more than add to its input.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
+
+from deepcadence.schedules.families.inputs import Randn, draw, parameter_names
 
 # Flux takes latents in patches of this many by as many, as tokens.
 _PACKED_SIDE = 2
@@ -17,11 +18,6 @@ _IMAGE_TOKENS = 257
 # 81 frames of 480x832).
 _FLUX_TOKENS, _SD3_TOKENS, _CAPTION_TOKENS, _VIDEO_TOKENS = 512, 77 + 256, 300, 512
 _FLUX_SIZE, _VIDEO_SIZE = (128, 128), (21, 60, 104)
-
-
-def parameter_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of the arguments of a model's forward, in order."""
-    return tuple(inspect.signature(type(model).forward).parameters)[1:]
 
 
 def _config(model: nn.Module) -> Mapping[str, Any]:
@@ -58,13 +54,7 @@ class _Maker:
     batch: int
     device: torch.device | str
     dtype: torch.dtype
-    generator: torch.Generator | None
-
-    def randn(self, *shape: int) -> torch.Tensor:
-        # Drawn on the CPU, so that a seed means the same everywhere; nothing is drawn for the meta device.
-        if torch.device(self.device).type == "meta":
-            return torch.empty(shape, device=self.device, dtype=self.dtype)
-        return torch.randn(shape, generator=self.generator).to(self.device, self.dtype)
+    randn: Randn
 
     def full(self, value: float) -> torch.Tensor:
         return torch.full((self.batch,), value, device=self.device, dtype=self.dtype)
@@ -86,7 +76,11 @@ def example_inputs(
     well; `text` is the number of text tokens, None for what the model's pipeline has.
     """
     device, dtype = device or cast(torch.device, model.device), dtype or cast(torch.dtype, model.dtype)
-    make, config, names = _Maker(model, batch, device, dtype, generator), _config(model), parameter_names(model)
+    make, config, names = (
+        _Maker(model, batch, device, dtype, draw(device, dtype, generator)),
+        _config(model),
+        parameter_names(model),
+    )
     inputs = _sample(make, size or _configured_size(model))
     inputs["timestep"] = make.full(0.5) if is_packed(model) else torch.full((batch,), 500, device=device)
     tokens = text or text_tokens(model)

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from deepcadence.schedules.families.base import Family
+from deepcadence.schedules.families.inputs import draw, parameter_names
 from deepcadence.schedules.families.skips import blocks_of, layers_of, skip_consumers, skip_sources
 from deepcadence.schedules.families.unet_inputs import (
     class_inputs,
-    draw,
     frames_axis,
     image_conditions,
     sample_shape,
     text_conditions,
 )
-from deepcadence.schedules.families.unet_views import FREEU, UNetViews, parameter_names
+from deepcadence.schedules.families.unet_views import FREEU, UNetViews
 
 _KNOWN = ("sample", "timestep", "encoder_hidden_states", "added_time_ids")
 
@@ -34,7 +34,7 @@ class UNetFamily(Family):
         missing = [name for name in ("conv_in", "down_blocks", "up_blocks", "conv_out") if not hasattr(model, name)]
         if missing:
             return f"it has no {', '.join(missing)}"
-        names = parameter_names(type(model))
+        names = parameter_names(model)
         if names[:2] != ("sample", "timestep"):
             return f"its forward takes {', '.join(names[:2])}, ... rather than sample, timestep, ..."
         unknown = [name for name in _required(type(model)) if name not in _KNOWN]
@@ -96,7 +96,7 @@ class UNetFamily(Family):
         """See `Family.example_inputs`."""
         weight = cast(torch.Tensor, cast(nn.Module, model.conv_in).weight)
         device, dtype = device or weight.device, dtype or cast(torch.dtype, getattr(model, "dtype", weight.dtype))
-        randn, shape, names = draw(device, dtype, generator), sample_shape(model, size), parameter_names(type(model))
+        randn, shape, names = draw(device, dtype, generator), sample_shape(model, size), parameter_names(model)
         inputs: dict[str, Any] = {
             "sample": randn(batch, *shape),
             "timestep": torch.full((batch,), 500, device=device),

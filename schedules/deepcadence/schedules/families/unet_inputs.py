@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from deepcadence.schedules.errors import UnsupportedModelError
+from deepcadence.schedules.families.inputs import Randn, parameter_names
 from deepcadence.schedules.families.skips import blocks_of
-from deepcadence.schedules.families.unet_views import parameter_names
 
 TOKENS = 77  # of a CLIP text encoder
 IMAGE_TOKENS = 257  # of a CLIP image encoder, for IP-Adapters that take all of them
 FRAMES = 16  # what the pipelines of AnimateDiff and of text to video make if not told otherwise
 
-Randn = Callable[..., torch.Tensor]
-
 
 def frames_axis(model: nn.Module) -> int | None:
     """Where a sample has its frames: 1 for (batch, frames, channels, ...), 2 for (batch, channels, frames, ...)."""
-    if "added_time_ids" in parameter_names(type(model)):  # Stable Video Diffusion
+    if "added_time_ids" in parameter_names(model):  # Stable Video Diffusion
         return 1
     over_time = any(hasattr(block, "temp_convs") or _has_motion(block) for block in blocks_of(model, "down_blocks"))
     return 2 if over_time else None
@@ -29,19 +27,6 @@ def frames_axis(model: nn.Module) -> int | None:
 
 def _has_motion(block: nn.Module) -> bool:
     return hasattr(block, "motion_modules")
-
-
-def draw(
-    device: torch.device | str, dtype: torch.dtype, generator: torch.Generator | None
-) -> Callable[..., torch.Tensor]:
-    """`torch.randn`, drawn on the CPU, so a seed means the same everywhere; nothing is drawn for the meta device."""
-
-    def randn(*shape: int) -> torch.Tensor:
-        if torch.device(device).type == "meta":
-            return torch.empty(shape, device=device, dtype=dtype)
-        return torch.randn(shape, generator=generator).to(device, dtype)
-
-    return randn
 
 
 def sample_shape(model: nn.Module, size: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ Cut b re-runs the layers from the one that consumes skip b, and the feature is t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from deepcadence.schedules.families.base import Views
+from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.skips import Position, blocks_of, layers_of, segment, skip_consumers, skip_sources
 from deepcadence.schedules.families.stand_ins import Stored
@@ -53,7 +53,7 @@ class UNetViews(Views):
     """Views of a U-Net: its own `forward` over other block lists."""
 
     def __init__(self, model: nn.Module, cuts: Iterable[int]) -> None:
-        self._names = parameter_names(type(model))
+        self._names = parameter_names(model)
         self._full = _full_view(model, sorted(cuts))
         self._taps = [block for block in blocks_of(self._full, "up_blocks") if isinstance(block, Tap)]
         self._partial = {cut: _partial_view(model, cut) for cut in cuts}
@@ -76,11 +76,6 @@ class UNetViews(Views):
             return view.model.forward(**kwargs)
         finally:
             view.stored.feature = None
-
-
-def parameter_names(model_class: type[nn.Module]) -> tuple[str, ...]:
-    """The names of the arguments of `forward`, in order."""
-    return tuple(inspect.signature(model_class.forward).parameters)[1:]
 
 
 def _full_view(model: nn.Module, cuts: Sequence[int]) -> nn.Module:

@@ -1,0 +1,27 @@
+"""What the inputs of every family have in common: the names of a forward's arguments, and random tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+Randn = Callable[..., torch.Tensor]
+
+
+def parameter_names(model: nn.Module) -> tuple[str, ...]:
+    """The names of the arguments of a model's forward, in order."""
+    return tuple(inspect.signature(type(model).forward).parameters)[1:]
+
+
+def draw(device: torch.device | str, dtype: torch.dtype, generator: torch.Generator | None) -> Randn:
+    """`torch.randn`, drawn on the CPU, so a seed means the same everywhere; nothing is drawn for the meta device."""
+
+    def randn(*shape: int) -> torch.Tensor:
+        if torch.device(device).type == "meta":
+            return torch.empty(shape, device=device, dtype=dtype)
+        return torch.randn(shape, generator=generator).to(device, dtype)
+
+    return randn
