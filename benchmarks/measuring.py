@@ -37,6 +37,14 @@ def environment(*packages: str) -> dict[str, Any]:
     }
 
 
+def machine(environment: Mapping[str, Any]) -> str:
+    """An environment in words."""
+    threads = environment["threads"]
+    parts = [environment["gpu"] or environment["processor"], f"{threads} thread{'s' if threads > 1 else ''}"]
+    parts += [f"{name} {number}" for name, number in environment["packages"].items()]
+    return f"{', '.join(parts)}; {environment['at']}"
+
+
 def keep_freed_memory() -> bool:
     """Have glibc keep the memory that is freed, so that no contender pays for mapping it again; whether that worked.
 

@@ -21,6 +21,7 @@ from benchmarks.measuring import (
     environment,
     interleaved,
     keep_freed_memory,
+    machine,
     markdown_table,
     median_ratio,
     timed,
@@ -204,14 +205,11 @@ def _random(shape: tuple[int, ...], arguments: argparse.Namespace) -> torch.Tens
 
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
-    where = result["environment"]
     parts = [
         "# The runtime: cached, plain, DeepCache",
         f"`{result['command']}`",
-        f"{where['gpu'] or where['processor']}, {where['threads']} threads, "
-        + ", ".join(f"{name} {number}" for name, number in where["packages"].items())
-        + f"; {where['at']}. Median over {result['rounds']} interleaved rounds of the ratio to the plain run of the "
-        "same round.",
+        f"{machine(result['environment'])}. Median over {result['rounds']} interleaved rounds of the ratio to the "
+        "plain run of the same round.",
     ]
     for name, model in result["models"].items():
         parts.append(
