@@ -75,14 +75,14 @@ def test_model_range_is_padded_with_black() -> None:
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:
-    factors = [train.learning_rate_factor(step, 10_000) for step in (0, train.WARMUP_STEPS, 5_000, 8_750, 9_999)]
+    factors = [train.learning_rate_factor(step, 10_000) for step in (0, train.WARMUP_STEPS, 5_000, 7_500, 9_999)]
     assert factors == pytest.approx([0.01, 1, 1, 0.5, 0.01])
 
 
 def arguments(out: Path, folder: Path, images: int) -> Namespace:
     return Namespace(
         data=folder, out=out, images=images, batch=2, learning_rate=1e-3, ema=0.999, seed=0, device="cpu",
-        compile=False, save_every=2, preview_every=10**9,
+        save_every=2, preview_every=10**9,
     )  # fmt: skip
 
 
@@ -98,6 +98,27 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path, monkeypa
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor)
     assert (tmp_path / "parts" / "pipeline" / "model_index.json").exists()
+
+
+def test_every_parameter_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "save_preview", lambda *_: None)
+    write_idx(tmp_path, torch.randint(0, 256, (8, 28, 28), dtype=torch.uint8), "train-images-idx3-ubyte")
+    train.train(arguments(tmp_path / "run", tmp_path, 4))
+    found = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    gradients = {name: tensor for name, tensor in found.items() if "momentum_buffer" in name or "exp_avg." in name}
+    assert len(gradients) == len(list(train.build_model().parameters()))
+    assert not [name for name, tensor in gradients.items() if not tensor.any()]
+
+
+def test_matrices_are_views_of_the_weights() -> None:
+    run = train.start_run("cpu", 1e-3, seed=0)
+    before = {name: parameter.clone() for name, parameter in run.model.named_parameters()}
+    for parameter in run.model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    run.optimizer.step()
+    for name, parameter in run.model.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+        assert parameter.grad is None
 
 
 LEARNING_RATES = [train.learning_rate_factor(step, 4) for step in range(4)]

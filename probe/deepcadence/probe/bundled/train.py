@@ -1,9 +1,12 @@
 """Train the bundled model: `python -m deepcadence.probe.bundled.train --help`.
 
 A small unconditional DDPM for Fashion-MNIST padded to 32x32. Velocity prediction (Salimans and Ho 2022) on the cosine
-noise schedule (Nichol and Dhariwal 2021), more timesteps at high noise, where shapes are decided, AdamW, a constant
-learning rate that falls linearly over the last quarter, and an exponential moving average of the weights, which is what
-is saved.
+noise schedule (Nichol and Dhariwal 2021), more timesteps at high noise, where shapes are decided, Muon for the matrices
+and AdamW for the rest, a constant learning rate that falls linearly over the last half, and an exponential moving
+average of the weights, which is what is saved.
+
+Not compiled: with torch 2.13 on a CPU, the compiled backward of `interpolate` was zero under autocast and in bfloat16, so
+that nothing below the outermost level of the network was trained.
 
 Everything that is random derives from (seed, step), so a run that is stopped and resumed sees
 the same batches as one that is not. Checkpoints are safetensors files, written atomically.
@@ -14,10 +17,9 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
@@ -26,24 +28,26 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepcadence.probe.bundled.data import IMAGE_SIZE, load_images, to_model_range
+from deepcadence.probe.bundled.optimizer import MuonWithAdamW
 
-WARMUP_STEPS = 500
-DECAY_FRACTION = 0.25
-TIMESTEP_WARP = 0.7
+WARMUP_STEPS = 200
+DECAY_FRACTION = 0.5
+TIMESTEP_WARP = 0.6
+POOLED = (2, 4, 8)
 
 
 def build_model() -> UNet2DModel:
-    """The bundled architecture: 4.3 M parameters, 0.380 GMACs a call, 8 cuts."""
+    """The bundled architecture: 4.5 M parameters, 0.396 GMACs a call, 8 cuts."""
     return UNet2DModel(
         sample_size=IMAGE_SIZE,
         in_channels=1,
         out_channels=1,
         layers_per_block=1,
         block_out_channels=(32, 64, 128, 128),
-        attention_head_dim=32,
+        attention_head_dim=64,
         norm_num_groups=8,
-        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
     )
 
 
@@ -64,16 +68,16 @@ class Run:
 
     model: UNet2DModel
     average: UNet2DModel
-    optimizer: torch.optim.AdamW
+    optimizer: MuonWithAdamW
     step: int = 0
 
     def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         for name, parameter in self.model.named_parameters():
             yield f"model.{name}", parameter.data
-            for moment in ("exp_avg", "exp_avg_sq"):
-                yield f"optimizer.{moment}.{name}", self.optimizer.state[parameter][moment]
         for name, parameter in self.average.named_parameters():
             yield f"average.{name}", parameter.data
+        for name, tensor in self.optimizer.tensors():
+            yield f"optimizer.{name}", tensor
 
     def save(self, path: Path) -> None:
         """Write to a temporary file beside `path`, then rename."""
@@ -84,12 +88,6 @@ class Run:
     def load(self, path: Path) -> None:
         with safe_open(path, "pt") as file:
             self.step = int(file.metadata()["step"])
-            for parameter in self.model.parameters():
-                self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(self.step)),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
             for name, tensor in self.tensors():
                 tensor.copy_(file.get_tensor(name))
 
@@ -101,32 +99,35 @@ def start_run(device: str, learning_rate: float, seed: int) -> Run:
     average.load_state_dict(model.state_dict())
     layout = torch.channels_last
     model, average = model.to(device, memory_format=layout), average.to(device, memory_format=layout)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    return Run(model.train(), average.eval().requires_grad_(False), optimizer)
+    return Run(model.train(), average.eval().requires_grad_(False), MuonWithAdamW(model, learning_rate))
 
 
 def learning_rate_factor(step: int, total_steps: int) -> float:
-    """Linear warm-up, constant, linear fall over the last quarter."""
+    """Linear warm-up, constant, linear fall over the last half."""
     left = (total_steps - step) / (DECAY_FRACTION * total_steps)
     return max(0.01, min(1.0, (step + 1) / WARMUP_STEPS, left))
 
 
 def velocity_loss(
-    model: Callable[..., Any], clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
+    model: UNet2DModel, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
 ) -> torch.Tensor:
-    """Mean squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`.
+    """Mean squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`, at several resolutions.
 
-    In terms of the clean image that is the weight SNR + 1: low noise counts, else a fine grain stays on the images.
+    In terms of the clean image that is the weight SNR + 1: low noise counts, else a fine grain stays on the images. The
+    pooled errors (as in Hoogeboom et al. 2023) give coarse structure more weight and have the same optimum: a small
+    network learns local detail first, and puts sleeves on trousers until it has learnt the rest.
     """
     alpha = alphas[timesteps].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
     with torch.autocast(clean.device.type, torch.bfloat16):
         predicted = model(noisy, timesteps).sample
-    return nn.functional.mse_loss(predicted.float(), velocity)
+    error: torch.Tensor = predicted.float() - velocity
+    pooled = [size / 2 * nn.functional.avg_pool2d(error, size).square().mean() for size in POOLED]
+    return error.square().mean() + torch.stack(pooled).sum()
 
 
-def train_step(run: Run, compiled: Callable[..., Any], images: torch.Tensor, arguments: argparse.Namespace) -> float:
+def train_step(run: Run, images: torch.Tensor, arguments: argparse.Namespace) -> float:
     """One optimizer step; everything random in it derives from (seed, step)."""
     device = next(run.model.parameters()).device
     random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + run.step)
@@ -137,13 +138,12 @@ def train_step(run: Run, compiled: Callable[..., Any], images: torch.Tensor, arg
     strata = (torch.arange(arguments.batch) + torch.rand(arguments.batch, generator=random)) / arguments.batch
     timesteps = (strata**TIMESTEP_WARP * 1000).long().clamp(max=999).to(device)
     alphas = build_scheduler().alphas_cumprod.to(device)
-    loss = velocity_loss(compiled, clean, noise, timesteps, alphas)
+    loss = velocity_loss(run.model, clean, noise, timesteps, alphas)
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
-    for group in run.optimizer.param_groups:
-        group["lr"] = arguments.learning_rate * learning_rate_factor(run.step, arguments.images // arguments.batch)
+    factor = learning_rate_factor(run.step, arguments.images // arguments.batch)
+    run.optimizer.set_learning_rate(arguments.learning_rate * factor)
     run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
     run.step += 1
     decay = min(arguments.ema, (1 + run.step) / (10 + run.step))
     torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - decay)
@@ -180,14 +180,13 @@ def train(arguments: argparse.Namespace) -> None:
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"resuming at step {run.step} ({run.step * arguments.batch} images) from {checkpoint}", flush=True)
-    compiled = torch.compile(run.model) if arguments.compile else run.model
     total = arguments.images // arguments.batch
     smooth, began, first = None, time.monotonic(), run.step
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=total, completed=run.step)
         while run.step < total:
-            loss = train_step(run, compiled, images, arguments)
+            loss = train_step(run, images, arguments)
             smooth = loss if smooth is None else 0.99 * smooth + 0.01 * loss
             progress.update(task, completed=run.step, description=f"training, loss {smooth:.4f}")
             if run.step % arguments.save_every == 0 or run.step == total:
@@ -214,7 +213,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the moving average per step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--preview-every", type=int, default=1000, help="steps between sample grids")
     return parser.parse_args()
