@@ -5,8 +5,8 @@ noise schedule (Nichol and Dhariwal 2021), more timesteps at high noise, where s
 and AdamW for the rest, a constant learning rate that falls linearly over the last half, and an exponential moving
 average of the weights, which is what is saved.
 
-Not compiled: with torch 2.13 on a CPU, the compiled backward of `interpolate` was zero under autocast and in bfloat16, so
-that nothing below the outermost level of the network was trained.
+Not compiled: with torch 2.13 on a CPU, the compiled backward of `interpolate` was zero under autocast and in bfloat16,
+so that nothing below the outermost level of the network was trained.
 
 Everything that is random derives from (seed, step), so a run that is stopped and resumed sees
 the same batches as one that is not. Checkpoints are safetensors files, written atomically.
