@@ -43,6 +43,8 @@ def test_new_by_hand(invoke: Invoke, tmp_path: Path) -> None:
         (("--full-calls", "0,x"), "is not a list of calls"),
         (("--interval", 0), "--interval"),
         (("--interval", 5, "--formula", "other"), "--formula"),
+        (("--interval", 5, "--order", 1, "--threshold", 0.1), "not both"),
+        (("--interval", 5, "--max-hold", 3), "give --threshold as well"),
     ],
 )
 def test_wrong_usage_exits_with_2(invoke: Invoke, tmp_path: Path, options: tuple[object, ...], sentence: str) -> None:
@@ -93,6 +95,20 @@ def test_show_tells_cost_and_quality(invoke: Invoke, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "mean call 3 GMACs, full call 4 GMACs: 1.33x fewer (exact count)" in result.stdout
     assert "31.25 dB (95% 30 to 32), 64 held-out samples, against full" in result.stdout
+
+
+def test_new_adaptive(invoke: Invoke, tmp_path: Path) -> None:
+    options = ("--calls", 10, "--interval", 10, "--threshold", 0.25)
+    result = invoke("schedule", "new", *options, "--max-hold", 4, "-o", "s.json")
+    assert result.exit_code == 0, result.stderr
+    assert "10 calls: 1 full, 9 partial at cut 0, or full where the input changed by more than 0.25" in result.stderr
+    assert Schedule.load(tmp_path / "s.json") == uniform(10, 10, 0).adaptive(0.25, 4)
+    assert "adaptive, threshold 0.25, max_hold 4" in invoke("schedule", "show", "s.json").stdout
+    assert invoke("schedule", "new", *options, "-o", "t.json").exit_code == 0
+    assert Schedule.load(tmp_path / "t.json").reuse.max_hold is None
+    bad = invoke("schedule", "new", "--interval", 5, "--threshold", -1, "-o", "u.json")
+    assert bad.exit_code == 1
+    assert "reuse.threshold: found -1.0, expected a finite number, 0 or above" in bad.stderr
 
 
 def test_validate_says_which_file_is_bad_and_why(invoke: Invoke, tmp_path: Path) -> None:

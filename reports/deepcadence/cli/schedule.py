@@ -66,6 +66,16 @@ def new(
             help="Features: 0 holds the last one, 1 follows the line through two, 2 a parabola.",
         ),
     ] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Adaptive: a partial call whose input changed by more than this part goes on to a full one.",
+        ),
+    ] = None,
+    max_hold: Annotated[
+        int | None, typer.Option("--max-hold", min=1, help="Adaptive: the most partial calls in a row.  [calls]")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -80,12 +90,20 @@ def new(
 
     Extrapolated: deepcadence schedule new --calls 50 --interval 3 --order 1 -o line3.json
 
+    Adaptive:     deepcadence schedule new --calls 50 --interval 50 --threshold 0.1 --max-hold 9 -o adaptive.json
+
     By hand:      deepcadence schedule new --calls 8 --full-calls 0,1,4 --cut 2 -o mine.json
     """
     from deepcadence.cli.outputs import Kind, check_output
 
     check_output(out, Kind.schedule)
+    if threshold is not None and order:
+        raise typer.BadParameter("give --order or --threshold, not both", param_hint="--threshold")
+    if threshold is None and max_hold is not None:
+        raise typer.BadParameter("belongs to an adaptive schedule: give --threshold as well", param_hint="--max-hold")
     schedule = _generate(calls, interval, cut, center, power, formula, full_calls)
+    if threshold is not None:
+        schedule = schedule.adaptive(threshold, max_hold)
     _write(schedule.extrapolated(order) if order else schedule, out, as_json)
 
 
