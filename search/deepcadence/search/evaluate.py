@@ -136,7 +136,7 @@ class Evaluator:
             raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {self.num_calls}")
         if schedule.reuse.mode == "adaptive":
             raise SearchError(
-                'the schedule\'s reuse mode is "adaptive", so its MACs depend on the input, and it cannot be compared at '
+                'the MACs of a schedule with reuse mode "adaptive" depend on the input, so it cannot be compared at '
                 "equal MACs; give one that holds or extrapolates"
             )
         return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase)
