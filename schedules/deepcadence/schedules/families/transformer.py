@@ -9,7 +9,7 @@ moved, the last gives the output its final form. Of an odd number the first part
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any, cast
 
 import torch
@@ -68,6 +68,12 @@ def _runs(blocks: int) -> Iterator[int]:
 def ranges(blocks: int) -> list[Range]:
     """The blocks that a partial call leaves out, for each cut of a model of so many blocks."""
     return [Range((run + 1) // 2, blocks - run // 2) for run in _runs(blocks)]
+
+
+def blocks_outside(cut: int) -> tuple[int, int]:
+    """How many blocks a partial call at `cut` runs: the first ones, and the last ones."""
+    run = next(islice(_runs(2 ** (cut // 2 + 2)), cut, None))
+    return (run + 1) // 2, run // 2
 
 
 class TransformerFamily(Family):
