@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,40 @@ def test_resample(invoke: Invoke, tmp_path: Path) -> None:
     invoke("schedule", "new", "--interval", 5, "-o", "s.json")
     assert invoke("schedule", "resample", "s.json", "--calls", 20, "-o", "t.json").exit_code == 0
     assert Schedule.load(tmp_path / "t.json") == uniform(50, 5, 0).resample(20)
+
+
+@pytest.mark.parametrize(
+    ("to", "key"), [("deepcache", "cache_interval"), ("cache-dit", "cache_config"), ("smoothcache", "attn1")]
+)
+def test_export(invoke: Invoke, tmp_path: Path, to: str, key: str) -> None:
+    uniform(10, 5, 1).save(tmp_path / "s.json")
+    for _ in range(2):  # its own kind of file is replaced
+        result = invoke("schedule", "export", "s.json", "--to", to, "-o", "out.json")
+        assert result.exit_code == 0, result.stderr
+    assert key in json.loads((tmp_path / "out.json").read_text())
+    assert "lost: where the schedule comes from" in result.stderr
+    found = json.loads(invoke("schedule", "export", "s.json", "--to", to, "-o", "out.json", "--json").stdout)
+    assert found["file"] == "out.json"
+    assert found["lost"][-1].startswith("where the schedule comes from")
+    assert invoke("schedule", "export", "s.json", "--to", to, "-o", "s.json").exit_code == 1  # another kind of file
+
+
+def test_what_cannot_be_exported_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    uniform(10, 5, 1).extrapolated().save(tmp_path / "s.json")
+    result = invoke("schedule", "export", "s.json", "--to", "deepcache", "-o", "out.json")
+    assert result.exit_code == 1
+    assert 's.json: reuse.mode: found "extrapolate", expected "hold"' in result.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_import(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "mask.txt").write_text("1101\n")
+    (tmp_path / "attn.json").write_text('{"attn1": [1,1,0,1]}')
+    for name, origin in (("mask.txt", "cache-dit"), ("attn.json", "smoothcache")):
+        result = invoke("schedule", "import", name, "--from", origin, "--cut", 2, "-o", "s.json", "--json")
+        assert result.exit_code == 0, result.stderr
+        assert Schedule.load(tmp_path / "s.json").calls == ("full", "full", 2, "full")
+        assert bool(json.loads(result.stdout)["lost"]) == (origin == "smoothcache")
+    result = invoke("schedule", "import", "mask.txt", "--from", "smoothcache", "-o", "s.json")
+    assert result.exit_code == 1
+    assert "mask.txt: " in result.stderr

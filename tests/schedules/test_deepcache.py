@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 from DeepCache import DeepCacheSDHelper
 
-from deepcadence.schedules import cached, uniform
+from deepcadence.schedules import cached, export_schedule, uniform
 from tests import tiny
 
 STEPS = 7
@@ -43,7 +44,7 @@ def test_equal_to_the_bit(name: str, interval: int, cut: int) -> None:
     with cached(pipe, uniform(STEPS, interval, cut)):
         ours = generate(pipe)
     helper = DeepCacheSDHelper(pipe=pipe)
-    helper.set_params(cache_interval=interval, cache_branch_id=cut)
+    helper.set_params(**json.loads(export_schedule(uniform(STEPS, interval, cut), "deepcache").text))
     helper.enable()
     theirs = generate(pipe)
     helper.disable()

@@ -55,9 +55,10 @@ def export_schedule(schedule: Schedule, to: Target, *, source: str = "schedule")
     """
     if schedule.reuse.mode != "hold":
         _refuse(source, "reuse.mode", describe(schedule.reuse.mode), f'"hold", all that {to} can be told')
-    if len(schedule.cuts) > 1:
-        index = next(index for index, call in enumerate(schedule.calls) if call not in ("full", schedule.cuts[0]))
-        _refuse(source, f"calls[{index}]", f"a second cut, {schedule.calls[index]}", f"one cut, as {to} has")
+    used = [(index, call) for index, call in enumerate(schedule.calls) if call != "full"]
+    for index, call in used:
+        if call != used[0][1]:
+            _refuse(source, f"calls[{index}]", f"a second cut, {call}", f"one cut, as {to} has")
     timesteps = schedule.sampler.timesteps if schedule.sampler else None
     if timesteps is not None and len(set(timesteps)) < len(timesteps):
         expected = f"each timestep once: {to} counts sampling steps, and this sampler makes several calls a step"
