@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import Invoke
 
 COMMANDS = ["demo", "probe", "search", "generate", "report", "macs", "doctor"]
-COMMANDS += [f"schedule {name}" for name in ("new", "show", "validate", "resample")]
+COMMANDS += [f"schedule {name}" for name in ("new", "show", "validate", "resample", "export", "import")]
 
 
 def words(text: str) -> str:

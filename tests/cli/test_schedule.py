@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def test_new_by_hand(invoke: Invoke, tmp_path: Path) -> None:
         (("--full-calls", "0,x"), "is not a list of calls"),
         (("--interval", 0), "--interval"),
         (("--interval", 5, "--formula", "other"), "--formula"),
+        (("--interval", 5, "--order", 1, "--threshold", 0.1), "not both"),
+        (("--interval", 5, "--max-hold", 3), "give --threshold as well"),
     ],
 )
 def test_wrong_usage_exits_with_2(invoke: Invoke, tmp_path: Path, options: tuple[object, ...], sentence: str) -> None:
@@ -95,6 +98,20 @@ def test_show_tells_cost_and_quality(invoke: Invoke, tmp_path: Path) -> None:
     assert "31.25 dB (95% 30 to 32), 64 held-out samples, against full" in result.stdout
 
 
+def test_new_adaptive(invoke: Invoke, tmp_path: Path) -> None:
+    options = ("--calls", 10, "--interval", 10, "--threshold", 0.25)
+    result = invoke("schedule", "new", *options, "--max-hold", 4, "-o", "s.json")
+    assert result.exit_code == 0, result.stderr
+    assert "10 calls: 1 full, 9 partial at cut 0, or full where the input changed by more than 0.25" in result.stderr
+    assert Schedule.load(tmp_path / "s.json") == uniform(10, 10, 0).adaptive(0.25, 4)
+    assert "adaptive, threshold 0.25, max_hold 4" in invoke("schedule", "show", "s.json").stdout
+    assert invoke("schedule", "new", *options, "-o", "t.json").exit_code == 0
+    assert Schedule.load(tmp_path / "t.json").reuse.max_hold is None
+    bad = invoke("schedule", "new", "--interval", 5, "--threshold", -1, "-o", "u.json")
+    assert bad.exit_code == 1
+    assert "reuse.threshold: found -1.0, expected a finite number, 0 or above" in bad.stderr
+
+
 def test_validate_says_which_file_is_bad_and_why(invoke: Invoke, tmp_path: Path) -> None:
     invoke("schedule", "new", "--interval", 5, "-o", "good.json")
     assert invoke("schedule", "validate", "good.json").exit_code == 0
@@ -110,3 +127,40 @@ def test_resample(invoke: Invoke, tmp_path: Path) -> None:
     invoke("schedule", "new", "--interval", 5, "-o", "s.json")
     assert invoke("schedule", "resample", "s.json", "--calls", 20, "-o", "t.json").exit_code == 0
     assert Schedule.load(tmp_path / "t.json") == uniform(50, 5, 0).resample(20)
+
+
+@pytest.mark.parametrize(
+    ("to", "key"), [("deepcache", "cache_interval"), ("cache-dit", "cache_config"), ("smoothcache", "attn1")]
+)
+def test_export(invoke: Invoke, tmp_path: Path, to: str, key: str) -> None:
+    uniform(10, 5, 1).save(tmp_path / "s.json")
+    for _ in range(2):  # its own kind of file is replaced
+        result = invoke("schedule", "export", "s.json", "--to", to, "-o", "out.json")
+        assert result.exit_code == 0, result.stderr
+    assert key in json.loads((tmp_path / "out.json").read_text())
+    assert "lost: where the schedule comes from" in result.stderr
+    found = json.loads(invoke("schedule", "export", "s.json", "--to", to, "-o", "out.json", "--json").stdout)
+    assert found["file"] == "out.json"
+    assert found["lost"][-1].startswith("where the schedule comes from")
+    assert invoke("schedule", "export", "s.json", "--to", to, "-o", "s.json").exit_code == 1  # another kind of file
+
+
+def test_what_cannot_be_exported_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    uniform(10, 5, 1).extrapolated().save(tmp_path / "s.json")
+    result = invoke("schedule", "export", "s.json", "--to", "deepcache", "-o", "out.json")
+    assert result.exit_code == 1
+    assert 's.json: reuse.mode: found "extrapolate", expected "hold"' in result.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_import(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "mask.txt").write_text("1101\n")
+    (tmp_path / "attn.json").write_text('{"attn1": [1,1,0,1]}')
+    for name, origin in (("mask.txt", "cache-dit"), ("attn.json", "smoothcache")):
+        result = invoke("schedule", "import", name, "--from", origin, "--cut", 2, "-o", "s.json", "--json")
+        assert result.exit_code == 0, result.stderr
+        assert Schedule.load(tmp_path / "s.json").calls == ("full", "full", 2, "full")
+        assert bool(json.loads(result.stdout)["lost"]) == (origin == "smoothcache")
+    result = invoke("schedule", "import", "mask.txt", "--from", "smoothcache", "-o", "s.json")
+    assert result.exit_code == 1
+    assert "mask.txt: " in result.stderr

@@ -86,6 +86,8 @@ def test_timeline_counts_and_says() -> None:
     assert info.intervals == (3, 2, 1)
     assert info.sentence == "6 calls: 3 full, 3 partial at cuts 0, 2; a full call every 1 to 3 calls"
     assert timeline_info(Schedule(calls=("full", "full"))).sentence == "2 calls: 2 full, 0 partial"
+    adaptive = timeline_info(Schedule(calls=("full", 0)).adaptive(0.1))
+    assert adaptive.sentence == "2 calls: 1 full, 1 partial at cut 0, or full where the input changed by more than 0.1"
 
 
 def test_costs_are_shares_of_a_full_call() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from torch import nn
 
 from deepcadence.schedules import UnsupportedModelError
 from deepcadence.schedules.families import family_of
+from deepcadence.schedules.families.midway import Crossing
 from tests import tiny
 from tests.schedules import compvis, toy_family
 
@@ -154,6 +157,20 @@ def added(model: nn.Module, blocks: dict[int, str], inputs: dict[str, Any]) -> d
     return result
 
 
+def layers_run(model: nn.Module, call: Callable[[], Any]) -> Counter[str]:
+    """How often each layer without parts of its own runs in a call."""
+    run: Counter[str] = Counter()
+    handles = [
+        layer.register_forward_hook(lambda *_, name=name: run.update([name]))
+        for name, layer in model.named_modules()
+        if not layer._modules
+    ]
+    call()
+    for handle in handles:
+        handle.remove()
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _no_grad() -> Iterator[None]:
     with torch.no_grad():
@@ -224,6 +241,59 @@ class TestContract:
         assert torch.equal(sample_of(output), sample_of(model(**inputs)))
         assert same(sample_of(views.partial(cut, features[cut], **inputs)), sample_of(output), model)
 
+    def test_a_call_that_decides_midway_turns_back_or_goes_on(self, model: nn.Module) -> None:
+        family, inputs, others = family_of(model), inputs_of(model, 0), inputs_of(model, 1)
+        cuts = list(family.cuts(model))
+        if isinstance(model, toy_family.ToyDenoiser):
+            with pytest.raises(
+                UnsupportedModelError, match=r"ToyDenoiser: reuse mode .adaptive. is not .* family 'toy'"
+            ):
+                family.midway(model, cuts)
+            return
+        views, midway = family.views(model, cuts), family.midway(model, cuts)
+        first, second = Crossing(), Crossing()
+        assert torch.equal(sample_of(midway(first, **inputs)), sample_of(model(**inputs)))
+        there = sample_of(midway(second, **others))
+        assert set(first.features) == set(first.entered) == set(cuts)
+        assert not first.turned_back
+        for cut in cuts:
+            feature, asked = first.features[cut].clone(), []
+
+            def decide(now: torch.Tensor, answer: bool, cut: int = cut, asked: list[int] = asked) -> bool:
+                asked.append(cut)
+                assert torch.equal(now, second.entered[cut])
+                assert not torch.equal(now, first.entered[cut])
+                return answer
+
+            back = Crossing(cut, first.features[cut], partial(decide, answer=True))
+            found = sample_of(midway(back, **others))
+            assert torch.equal(found, sample_of(views.partial(cut, feature, **others)))
+            assert back.turned_back
+            assert not back.features
+            assert all(outer <= cut for outer in back.entered) or not family.exact
+            on = Crossing(cut, first.features[cut], partial(decide, answer=False))
+            assert torch.equal(sample_of(midway(on, **others)), there)
+            assert not on.turned_back
+            for kept, expected in ((on.features, second.features), (on.entered, second.entered)):
+                assert set(kept) == set(cuts)
+                assert all(torch.equal(kept[each], expected[each]) for each in cuts)
+            assert asked == [cut, cut]
+            assert torch.equal(first.features[cut], feature)
+
+    def test_what_ran_before_the_decision_is_not_run_again(self, model: nn.Module) -> None:
+        family, inputs = family_of(model), inputs_of(model, 0)
+        if isinstance(model, toy_family.ToyDenoiser):
+            return
+        cuts = list(family.cuts(model))
+        views, midway = family.views(model, cuts), family.midway(model, cuts)
+        plain = layers_run(model, lambda: model(**inputs))
+        for cut, feature in views.full(**inputs)[1].items():
+            on, back = (Crossing(cut, feature, lambda _, answer=answer: answer) for answer in (False, True))
+            assert layers_run(model, partial(midway, on, **inputs)) == plain
+            outer = layers_run(model, partial(views.partial, cut, feature, **inputs))
+            assert layers_run(model, partial(midway, back, **inputs)) == outer
+            assert outer < plain or cut > 0  # inside the last cut of a U-Net there may be nothing
+
     def test_the_model_is_left_alone(self, model: nn.Module) -> None:
         family, inputs = family_of(model), inputs_of(model, 0)
         before = {name: dict(module.__dict__) for name, module in model.named_modules()}
@@ -231,6 +301,8 @@ class TestContract:
         views = family.views(model, family.cuts(model))
         _, features = views.full(**inputs)
         views.partial(0, features[0], **inputs)
+        if not isinstance(model, toy_family.ToyDenoiser):
+            family.midway(model, family.cuts(model))(Crossing(0, features[0], lambda _: False), **inputs)
         assert {name: dict(module.__dict__) for name, module in model.named_modules()} == before
         assert {name: dict(module._modules) for name, module in model.named_modules()} == children
 
@@ -300,6 +372,18 @@ def check_all_cuts(model: nn.Module, inputs: Any) -> None:
         assert torch.equal(output.sample, expected)
         for _ in range(2):
             assert torch.equal(views.partial(cut, features[cut], **fresh()).sample, expected)
+        midway, crossing = family.midway(model, [cut]), Crossing()
+        assert torch.equal(midway(crossing, **fresh()).sample, expected)
+        for turns_back in (True, True, False):
+            now = Crossing(cut, crossing.features[cut], partial(decide, then=crossing.entered[cut], answer=turns_back))
+            assert torch.equal(midway(now, **fresh()).sample, expected)
+            assert now.turned_back == turns_back
+
+
+def decide(now: torch.Tensor, *, then: torch.Tensor, answer: bool) -> bool:
+    """An answer for `Crossing.turns_back`, at the input of the full call."""
+    assert torch.equal(now, then)
+    return answer
 
 
 def refused(reason: str, model: nn.Module) -> None:

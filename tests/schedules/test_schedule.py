@@ -189,7 +189,7 @@ def test_a_schedule_can_be_copied_pickled_and_not_changed() -> None:
         ("calls", ["full"] * (MAX_CALLS + 1), "calls", "100001 calls", "at most 100000"),
         ("calls", ["full", 2, 7], "calls[2]", "cut 7", '"full" or a cut that model.cuts lists (0, 2, 10)'),
         ("calls", ["full", 10], "calls[1]", "cut 10", '"full" or a cut that cost.partial_macs lists (0, 2)'),
-        ("reuse", {"mode": "taylor"}, "reuse.mode", '"taylor"', '"hold" or "extrapolate"'),
+        ("reuse", {"mode": "taylor"}, "reuse.mode", '"taylor"', '"hold", "extrapolate" or "adaptive"'),
         ("reuse", "hold", "reuse", '"hold"', "an object"),
         ("note", 1, "note", "an unknown key", "only format, version, calls, reuse, generator, model, sampler"),
         ("model.klass", 1, "model.klass", "an unknown key", "only class, config_sha256, cuts"),

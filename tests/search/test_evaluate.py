@@ -64,6 +64,11 @@ def test_a_schedule_of_another_length_is_an_error(workload: Workload) -> None:
         Evaluator(workload).measure(uniform(5, 2, 0))
 
 
+def test_an_adaptive_schedule_has_no_macs_to_compare_at(workload: Workload) -> None:
+    with pytest.raises(SearchError, match="depend on the input"):
+        Evaluator(workload).measure(uniform(6, 2, 0).adaptive(0.1))
+
+
 def test_a_reference_that_is_not_finite_is_an_error() -> None:
     pipe = tiny.ddim_pipeline()
     with torch.no_grad():

@@ -13,8 +13,17 @@ def describe(schedule: Schedule) -> str:
     full = len(schedule.full_calls)
     partial = schedule.num_calls - full
     where = f" at cut{'s' * (len(schedule.cuts) > 1)} {', '.join(map(str, schedule.cuts))}" if partial else ""
-    reuse = f", extrapolated by order {schedule.reuse.order}" if partial and schedule.reuse.order else ""
-    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}{reuse}"
+    return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}{_reuse(schedule) if partial else ''}"
+
+
+def _reuse(schedule: Schedule) -> str:
+    match schedule.reuse.mode:
+        case "extrapolate":
+            return f", extrapolated by order {schedule.reuse.order}"
+        case "adaptive":
+            return f", or full where the input changed by more than {schedule.reuse.threshold:g}"
+        case _:
+            return ""
 
 
 def summary(schedule: Schedule) -> dict[str, Any]:
@@ -42,8 +51,9 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
     """Name and value of all that a schedule says; the optional parts where they are there."""
     found = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
     if schedule.reuse.mode != "hold":
-        reuse = schedule.reuse
-        found.append(("reuse", f"{reuse.mode}, order {reuse.order}, alpha {reuse.alpha:g}"))
+        values = schedule.reuse.model_dump(exclude_none=True)
+        mode = str(values.pop("mode"))
+        found.append(("reuse", ", ".join([mode, *(f"{key} {value:g}" for key, value in values.items())])))
     if schedule.generator:
         values = schedule.generator.model_dump(exclude_none=True)
         name = str(values.pop("name"))

@@ -114,4 +114,5 @@ def _calls(stats: RunStats | None) -> str:
     if stats is None:
         return ""
     forced = f", {len(stats.forced)} of them forced: {stats.forced[0][1]}" if stats.forced else ""
-    return f"; per run {stats.calls} calls: {stats.full} full{forced}, {stats.partial} partial"
+    went_on = f", {len(stats.went_on)} of them by the input" if stats.went_on else ""
+    return f"; per run {stats.calls} calls: {stats.full} full{forced}{went_on}, {stats.partial} partial"

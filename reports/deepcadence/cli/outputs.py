@@ -17,6 +17,9 @@ class Kind(StrEnum):
     schedule = "schedule"
     profile = "profile"
     report = "report"
+    deepcache = "setting of DeepCache"
+    cache_dit = "configuration of cache-dit"
+    smoothcache = "schedule of SmoothCache"
 
     @property
     def mark(self) -> bytes:
@@ -24,6 +27,9 @@ class Kind(StrEnum):
             Kind.schedule: b'"deepcadence/schedule"',
             Kind.profile: b"deepcadence",
             Kind.report: b'<meta name="generator" content="deepcadence',
+            Kind.deepcache: b'"cache_branch_id"',
+            Kind.cache_dit: b'"steps_computation_mask"',
+            Kind.smoothcache: b'"attn1"',
         }[self]
 
 

@@ -28,6 +28,21 @@ class Formula(StrEnum):
     released = "released"
 
 
+class Target(StrEnum):
+    """Caches that schedules are exported for."""
+
+    deepcache = "deepcache"
+    cache_dit = "cache-dit"
+    smoothcache = "smoothcache"
+
+
+class Origin(StrEnum):
+    """Caches whose schedules are imported."""
+
+    cache_dit = "cache-dit"
+    smoothcache = "smoothcache"
+
+
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A schedule (JSON).", show_default=False)]
 Output = Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).", show_default=False)]
 Calls = Annotated[
@@ -66,6 +81,16 @@ def new(
             help="Features: 0 holds the last one, 1 follows the line through two, 2 a parabola.",
         ),
     ] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Adaptive: a partial call whose input changed by more than this part goes on to a full one.",
+        ),
+    ] = None,
+    max_hold: Annotated[
+        int | None, typer.Option("--max-hold", min=1, help="Adaptive: the most partial calls in a row.  [calls]")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -80,12 +105,20 @@ def new(
 
     Extrapolated: deepcadence schedule new --calls 50 --interval 3 --order 1 -o line3.json
 
+    Adaptive:     deepcadence schedule new --calls 50 --interval 50 --threshold 0.1 --max-hold 9 -o adaptive.json
+
     By hand:      deepcadence schedule new --calls 8 --full-calls 0,1,4 --cut 2 -o mine.json
     """
     from deepcadence.cli.outputs import Kind, check_output
 
     check_output(out, Kind.schedule)
+    if threshold is not None and order:
+        raise typer.BadParameter("give --order or --threshold, not both", param_hint="--threshold")
+    if threshold is None and max_hold is not None:
+        raise typer.BadParameter("belongs to an adaptive schedule: give --threshold as well", param_hint="--max-hold")
     schedule = _generate(calls, interval, cut, center, power, formula, full_calls)
+    if threshold is not None:
+        schedule = schedule.adaptive(threshold, max_hold)
     _write(schedule.extrapolated(order) if order else schedule, out, as_json)
 
 
@@ -158,6 +191,67 @@ def resample(
 
     check_output(out, Kind.schedule)
     _write(Schedule.load(file).resample(calls), out, as_json)
+
+
+@app.command("export", cls=Command)
+def export(
+    file: File,
+    to: Annotated[Target, typer.Option("--to", help="Which cache it is for.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where to write it (JSON).", show_default=False)],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a schedule for another cache, and say what is lost; what it cannot express is refused.
+
+    deepcache: arguments of DeepCacheSDHelper.set_params. cache-dit: for cache_dit.load_configs.
+    smoothcache: for DiffuserCacheHelper.
+
+    Example:  deepcadence schedule export uniform5.json --to deepcache -o deepcache.json
+    """
+    from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.schedules import Schedule, export_schedule, write_atomically
+
+    check_output(out, Kind[to.name])
+    text, lost = export_schedule(Schedule.load(file), to.value, source=str(file))
+    write_atomically(out, text)
+    note(f"wrote {out} for {to.value}")
+    _tell_lost(lost)
+    if as_json:
+        print_json({"file": str(out), "lost": list(lost)})
+
+
+@app.command("import", cls=Command)
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of the other cache.", show_default=False)],
+    origin: Annotated[Origin, typer.Option("--from", help="Whose file it is.", show_default=False)],
+    out: Output,
+    cut: Cut = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a schedule of one for another cache, and say what is lost; what cannot be expressed is refused.
+
+    cache-dit: a step mask (1110100, or a list), or a JSON configuration that holds one. smoothcache: its JSON.
+
+    Example:  deepcadence schedule import 50-N-2-fora.json --from smoothcache --cut 2 -o schedule.json
+    """
+    from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.schedules import import_schedule
+
+    check_output(out, Kind.schedule)
+    schedule, lost = import_schedule(file.read_bytes(), origin.value, cut=cut, source=str(file))
+    schedule.save(out)
+    note(f"wrote {out}: {describe(schedule)}")
+    _tell_lost(lost)
+    if as_json:
+        print_json({"file": str(out)} | summary(schedule) | {"lost": list(lost)})
+
+
+def _tell_lost(lost: tuple[str, ...]) -> None:
+    for each in lost:
+        note(f"lost: {each}")
 
 
 def _write(schedule: Schedule, out: Path, as_json: bool) -> None:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class TimelineInfo:
     """The calls of a schedule. `calls[t]` is None for a full call and the cut for a partial one.
 
-    `order` is 0 where features are held, 1 or 2 where they are extrapolated along a line or a parabola.
+    `order` is 0 where features are held, 1 or 2 where they are extrapolated along a line or a parabola. `threshold` is
+    that of an adaptive schedule, whose partial calls may go on to full ones; None for others.
     """
 
     calls: tuple[int | None, ...]
     cuts: tuple[int, ...]
     full_calls: tuple[int, ...]
     order: int = 0
+    threshold: float | None = None
 
     @property
     def intervals(self) -> tuple[int, ...]:
@@ -52,6 +54,8 @@ class TimelineInfo:
         text = f"{len(self.calls)} calls: {len(self.full_calls)} full, {self.num_partial} partial"
         if self.cuts:
             text += " at " + ("cut " if len(self.cuts) == 1 else "cuts ") + ", ".join(map(str, self.cuts))
+        if self.threshold is not None:
+            return f"{text}, or full where the input changed by more than {self.threshold:g}"
         shortest, longest = min(self.intervals), max(self.intervals)
         every = str(shortest) if shortest == longest else f"{shortest} to {longest}"
         return f"{text}; a full call every {every} calls" if longest > 1 else text
@@ -60,8 +64,14 @@ class TimelineInfo:
 def timeline_info(schedule: Schedule) -> TimelineInfo:
     """The calls of `schedule`, ready to draw."""
     calls = tuple(None if call == "full" else int(call) for call in schedule.calls)
-    order = schedule.reuse.order or 0
-    return TimelineInfo(calls=calls, cuts=schedule.cuts, full_calls=schedule.full_calls, order=order)
+    reuse = schedule.reuse
+    return TimelineInfo(
+        calls=calls,
+        cuts=schedule.cuts,
+        full_calls=schedule.full_calls,
+        order=reuse.order or 0,
+        threshold=reuse.threshold,
+    )
 
 
 def plot_timeline(info: TimelineInfo, ax: Axes | None = None) -> Axes:

@@ -10,6 +10,7 @@ from deepcadence.schedules.errors import (
     ScheduleWarning,
     UnsupportedModelError,
 )
+from deepcadence.schedules.exchange import Exported, Imported, Target, export_schedule, import_schedule
 from deepcadence.schedules.families import Family, Views, family_of
 from deepcadence.schedules.fields import MAX_CALLS, Call
 from deepcadence.schedules.files import write_atomically
@@ -27,9 +28,11 @@ __all__ = [
     "Cost",
     "Created",
     "DeepcadenceError",
+    "Exported",
     "Family",
     "GeneratorInfo",
     "Handle",
+    "Imported",
     "MissingExtraError",
     "ModelInfo",
     "Quality",
@@ -39,6 +42,7 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "ScheduleWarning",
+    "Target",
     "UnsupportedModelError",
     "Views",
     "apply",
@@ -48,8 +52,10 @@ __all__ = [
     "check_sampler",
     "config_sha256",
     "denoiser",
+    "export_schedule",
     "family_of",
     "from_full_calls",
+    "import_schedule",
     "json_schema",
     "model_info",
     "nonuniform",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 __all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
-           "PositiveNumber", "Record", "Sha256", "Text", "describe", "problem"]  # fmt: skip
+           "PositiveNumber", "Record", "Sha256", "Text", "Threshold", "describe", "problem"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
@@ -96,6 +96,12 @@ def _alpha(value: Any) -> int | float:
     raise problem(f"a number from 0 to {MAX_ALPHA}")
 
 
+def _threshold(value: Any) -> int | float:
+    if (type(value) is int or isinstance(value, float)) and value >= 0:
+        return _number(value)
+    raise problem("a finite number, 0 or above")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str) and value.isprintable():
         return value
@@ -134,6 +140,7 @@ PositiveNumber: TypeAlias = Annotated[
 ]
 Order: TypeAlias = Annotated[int, PlainValidator(_whole(1, 2, "1 or 2")), _schema(enum=[1, 2])]
 Alpha: TypeAlias = Annotated[int | float, PlainValidator(_alpha), _schema(type="number", minimum=0, maximum=MAX_ALPHA)]
+Threshold: TypeAlias = Annotated[int | float, PlainValidator(_threshold), _schema(type="number", minimum=0)]
 Text: TypeAlias = Annotated[str, PlainValidator(_text), _schema(type="string")]
 Sha256: TypeAlias = Annotated[str, PlainValidator(_sha256), _schema(type="string", pattern="^[0-9a-f]{64}$")]
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from deepcadence.schedules.adaptive import new_run
 from deepcadence.schedules.run import Plan, Run, RunStats
 
 Side: TypeAlias = tuple[int, bool]
@@ -67,14 +68,14 @@ class GuidedRun:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._sides = Sides(plan.names)
-        self._runs: dict[Side, Run] = {(0, False): Run(plan)}
+        self._runs: dict[Side, Run] = {(0, False): new_run(plan)}
         self.closed = False
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer one call of the denoiser; see `Run`."""
         side = self._sides(args, kwargs)
         if side not in self._runs:
-            self._runs[side] = Run(self._plan)
+            self._runs[side] = new_run(self._plan)
         return self._runs[side](args, kwargs)
 
     @property
@@ -93,6 +94,7 @@ class GuidedRun:
             forced=tuple(sorted(forced for each in stats for forced in each.forced)),
             bytes_held=sum(each.bytes_held for each in stats),
             macs=None if None in macs else sum(number for number in macs if number is not None),
+            went_on=tuple(sorted(call for each in stats for call in each.went_on)),
         )
 
     def close(self) -> None:

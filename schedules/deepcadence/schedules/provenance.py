@@ -18,6 +18,7 @@ from deepcadence.schedules.fields import (
     Record,
     Sha256,
     Text,
+    Threshold,
     describe,
     problem,
 )
@@ -28,13 +29,19 @@ __all__ = ["Cost", "Created", "GeneratorInfo", "ModelInfo", "Quality", "ReuseInf
 class ReuseInfo(Record):
     """How stored features are reused."""
 
-    mode: Literal["hold", "extrapolate"] = "hold"
+    mode: Literal["hold", "extrapolate", "adaptive"] = "hold"
     """hold: as the last full call stored it. extrapolate: the polynomial, in call numbers, through the features of the
-    last `order` + 1 full calls, or of as many as there are."""
+    last `order` + 1 full calls, or of as many as there are. adaptive: as hold, but a partial call goes on to a full one
+    where what enters its cut changed by more than `threshold` since the last full call."""
     order: Order | None = None
     """extrapolate only, default 1: 1 is the line through two features, 2 the parabola through three."""
     alpha: Alpha | None = None
     """extrapolate only, default 1: how much of the step away from the last feature is taken, from 0 (hold) to 2."""
+    threshold: Threshold | None = None
+    """adaptive only, required: the largest relative change, ||now - then|| / ||now||, of any sample in the batch, at
+    which the feature is held."""
+    max_hold: Count | None = None
+    """adaptive only: the most partial calls in a row; one after them is full without asking. Without it, no limit."""
 
     @model_validator(mode="before")
     @classmethod
@@ -45,11 +52,18 @@ class ReuseInfo(Record):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        for name, value in (("order", self.order), ("alpha", self.alpha)):
-            if self.mode == "hold" and value is not None:
-                raise problem('nothing: it belongs to mode "extrapolate"', f"reuse.{name}", describe(value))
-            if self.mode == "extrapolate" and value is None:
-                raise problem("a number", f"reuse.{name}", "null")
+        for name, mode, needed in (
+            ("order", "extrapolate", True),
+            ("alpha", "extrapolate", True),
+            ("threshold", "adaptive", True),
+            ("max_hold", "adaptive", False),
+        ):
+            value = getattr(self, name)
+            if self.mode != mode and value is not None:
+                raise problem(f'nothing: it belongs to mode "{mode}"', f"reuse.{name}", describe(value))
+            if self.mode == mode and value is None and needed:
+                found = "null" if name in self.model_fields_set else "nothing"
+                raise problem("a number", f"reuse.{name}", found)
         return self
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from deepcadence.schedules.errors import ScheduleError
@@ -28,7 +29,8 @@ class RunStats:
         calls: calls of the denoiser so far. Where the sides of guidance are calls of their own, they are counted each.
         full: full calls, forced ones included.
         partial: partial calls.
-        forced: call number and reason of each call that the schedule wanted partial and that ran full.
+        forced: call number and reason of each call that the schedule wanted partial and that had to run full.
+        went_on: number of each call that the schedule let decide, and that went on to a full call.
         bytes_held: the most bytes that stored features took at any time.
         macs: multiply-accumulates per sample of all calls; None where the schedule does not state its
             cost, or states it for another sample shape.
@@ -40,6 +42,7 @@ class RunStats:
     forced: tuple[tuple[int, str], ...] = ()
     bytes_held: int = 0
     macs: int | None = None
+    went_on: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ class Run:
         stale = self._stale(key)
         if stale is not None:
             self._features.clear()
+        did: Literal["full"] | int = "full"
         if wanted == "full" or wanted not in self._features:
             output = self._run_full(key, args, kwargs)
             if wanted != "full":
                 self._forced.append((self._calls, stale or "no feature is stored"))
-            wanted = "full"
         else:
-            output = self._partial[wanted](wanted, self._features.stand_in(wanted, self._calls), *args, **kwargs)
-        self._count(wanted, key)
+            did, output = self._run_partial(wanted, key, args, kwargs)
+        self._count(did, key)
         return output
 
     def stats(self) -> RunStats:
@@ -162,13 +165,23 @@ class Run:
     def _run_full(self, key: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._features.make_room()
         output, features = self._full(*args, **kwargs)
+        self._store(key, features)
+        return output
+
+    def _run_partial(
+        self, cut: int, key: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Literal["full"] | int, Any]:
+        """Make a call that the schedule wants partial; returns what it was, and its output."""
+        return cut, self._partial[cut](cut, self._features.stand_in(cut, self._calls), *args, **kwargs)
+
+    def _store(self, key: dict[str, Any], features: Mapping[int, torch.Tensor], more_bytes: int = 0) -> None:
+        """Keep the features of a full call; `more_bytes` are held beside them."""
         self._features.store(self._calls, features)
-        self._bytes = max(self._bytes, self._features.nbytes)
+        self._bytes = max(self._bytes, self._features.nbytes + more_bytes)
         self._key = key
         adapters = self._adapters.state()  # after the call, which may have left a scale slightly off
         if adapters is not None:
             key["adapters"] = adapters
-        return output
 
     def _count(self, did: Literal["full"] | int, key: dict[str, Any]) -> None:
         self._calls += 1

@@ -191,6 +191,11 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
             f"the forward of this {type(model).__name__} was replaced (by {getattr(foreign, '__qualname__', foreign)}; "
             "group offload or a patch does so), and a partial call would bypass that; undo it before attaching"
         )
+    if model is not module and loaded.reuse.mode == "adaptive":
+        raise UnsupportedModelError(
+            f'{type(model).__name__} is compiled, and reuse mode "adaptive" decides within a call, which would break '
+            "its graph; attach to the model as it was before torch.compile, or use another mode"
+        )
     family = family_of(model)
     check_model(loaded, model_info(model, family.cuts(model)), source=source)
     return Plan(model, family, loaded, source, parameter_names(model), compile=getattr(module, "dynamo_ctx", None))

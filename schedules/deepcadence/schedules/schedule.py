@@ -181,11 +181,28 @@ class Schedule(Record):
         Raises:
             ScheduleError: `order` is not 1 or 2, or `alpha` not from 0 to 2.
         """
-        kept = {name: getattr(self, name) for name in ("calls", "generator", "model", "sampler", "cost")}
-        return Schedule(**kept, reuse={"mode": "extrapolate", "order": order, "alpha": alpha})
+        return self._with_reuse(self.cost, mode="extrapolate", order=order, alpha=alpha)
+
+    def adaptive(self, threshold: float, max_hold: int | None = None) -> Schedule:
+        """Return the schedule with partial calls that go on to full ones where the input asks for it; see `ReuseInfo`.
+
+        What was measured with the former reuse is dropped, and the MACs of a whole run, which now depend on the input:
+        `quality`, `created`, `cost.mean_macs`, `cost.speedup`.
+
+        Raises:
+            ScheduleError: `threshold` is not a number of at least 0, or `max_hold` not a whole number of at least 1.
+        """
+        cost = self.cost and self.cost.model_copy(update={"mean_macs": None, "speedup": None})
+        return self._with_reuse(cost, mode="adaptive", threshold=threshold, max_hold=max_hold)
+
+    def _with_reuse(self, cost: Cost | None, **reuse: Any) -> Schedule:
+        kept = {name: getattr(self, name) for name in ("calls", "generator", "model", "sampler")}
+        return Schedule(**kept, cost=cost, reuse=reuse)
 
     def mean_macs(self, full: int, partial: Mapping[int, int]) -> float:
         """Return the MACs of an average call, given those of a full call and, per cut, of a partial one.
+
+        With reuse "adaptive" it is the least that a run may take: that of one in which no call goes on.
 
         Raises:
             ScheduleError: `partial` lacks a cut that the schedule uses.

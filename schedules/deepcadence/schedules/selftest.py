@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from deepcadence.schedules.dispatch import active, install, uninstall
+from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 from deepcadence.schedules.errors import UnsupportedModelError
+from deepcadence.schedules.families.midway import Crossing
 from deepcadence.schedules.run import Plan
 
 # Splitting changes no arithmetic: views agree to the bit. Kernels that add in an order of their own
 # (on a GPU) are given this many units of the type's precision, relative to the largest output.
 _SLACK = 64
+
+_FULL = "a full call"
 
 
 def self_test(plan: Plan) -> None:
@@ -22,36 +24,60 @@ def self_test(plan: Plan) -> None:
     Raises:
         UnsupportedModelError: they differ; this version of the model's code is not understood.
     """
-    model, family, cuts = plan.model, plan.family, plan.schedule.cuts
-    views = family.views(model, cuts)
-    features: dict[int, torch.Tensor] = {}
+    model, family = plan.model, plan.family
     hooks = (getattr(module, "_hf_hook", None) for module in model.modules())  # offloaded weights run elsewhere
     device = next((d for hook in hooks if (d := getattr(hook, "execution_device", None)) is not None), None)
     generator = torch.Generator().manual_seed(0)
     inputs = family.small_inputs(model, device=device, generator=generator)
+    ways = _ways_midway(plan) if plan.schedule.reuse.mode == "adaptive" else _ways(plan)
+    installation = install(model)
+    try:
+        with active(model, lambda args, kwargs: installation.original(*args, **kwargs)):
+            expected = _call(plan, inputs)
+        for what, answer in ways.items():
+            with active(model, answer):
+                found = _call(plan, inputs)
+            if family.exact or what == _FULL or not _close(found, expected):
+                _compare(plan, what, found, expected)
+    finally:
+        uninstall(installation)
+
+
+def _ways(plan: Plan) -> dict[str, Answer]:
+    """Each kind of call that a run may make, the full one first."""
+    views = plan.family.views(plan.model, plan.schedule.cuts)
+    features: dict[int, torch.Tensor] = {}
 
     def full(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output, stored = views.full(*args, **kwargs)
         features.update(stored)
         return output
 
-    def partial(cut: int) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    def partial(cut: int) -> Answer:
         return lambda args, kwargs: views.partial(cut, features[cut], *args, **kwargs)
 
-    installation = install(model)
-    try:
-        with active(model, lambda args, kwargs: installation.original(*args, **kwargs)):
-            expected = _call(plan, inputs)
-        with active(model, full):
-            _compare(plan, "a full call", _call(plan, inputs), expected)
-        for cut in cuts:
-            with active(model, partial(cut)):
-                what, found = f"a partial call at cut {cut}", _call(plan, inputs)
-                if not family.exact and _close(found, expected):
-                    continue
-                _compare(plan, what, found, expected)
-    finally:
-        uninstall(installation)
+    return {_FULL: full, **{f"a partial call at cut {cut}": partial(cut) for cut in plan.schedule.cuts}}
+
+
+def _ways_midway(plan: Plan) -> dict[str, Answer]:
+    """The same for a network that decides midway, and the calls that go on."""
+    midway = plan.family.midway(plan.model, plan.schedule.cuts)
+    features: dict[int, torch.Tensor] = {}
+
+    def full(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        crossing = Crossing()
+        output = midway(crossing, *args, **kwargs)
+        features.update(crossing.features)
+        return output
+
+    def partial(cut: int, turns_back: bool) -> Answer:
+        return lambda args, kwargs: midway(Crossing(cut, features[cut], lambda _: turns_back), *args, **kwargs)
+
+    ways = {_FULL: full}
+    for cut in plan.schedule.cuts:
+        ways[f"a partial call at cut {cut}"] = partial(cut, True)
+        ways[f"a call that goes on at cut {cut}"] = partial(cut, False)
+    return ways
 
 
 def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:

@@ -128,11 +128,17 @@ class Evaluator:
             phase: what progress calls this; None reports no progress.
 
         Raises:
-            SearchError: images that are not finite, or a run that did not follow the schedule.
+            SearchError: images that are not finite, a run that did not follow the schedule, or a schedule with reuse
+                "adaptive", whose MACs depend on the input.
             ScheduleError: the schedule does not fit the model or the number of calls.
         """
         if schedule.num_calls != self.num_calls:
             raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {self.num_calls}")
+        if schedule.reuse.mode == "adaptive":
+            raise SearchError(
+                'the MACs of a schedule with reuse mode "adaptive" depend on the input, so it cannot be compared at '
+                "equal MACs; give one that holds or extrapolates"
+            )
         return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase)
 
     def measure_fewer_steps(self, steps: int, *, phase: str | None = None) -> Measurement:

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from deepcadence.schedules.errors import UnsupportedModelError
+from deepcadence.schedules.families.midway import Midway
+
 
 class Views(ABC):
     """The two ways to call one model, for one run and a fixed set of cuts.
@@ -58,6 +61,17 @@ class Family(ABC):
         Raises:
             UnsupportedModelError: a block that a cut must split carries a hook of its own.
         """
+
+    def midway(self, model: nn.Module, cuts: Iterable[int]) -> Midway:
+        """`model` as it is now as a network that decides at one of `cuts` whether to go on, for reuse "adaptive".
+
+        Raises:
+            UnsupportedModelError: the family has none, or as `views` does.
+        """
+        raise UnsupportedModelError(
+            f"{type(model).__name__}: reuse mode \"adaptive\" is not supported by family '{self.name}', whose networks "
+            'cannot decide midway; use "hold" or "extrapolate"'
+        )
 
     @abstractmethod
     def example_inputs(

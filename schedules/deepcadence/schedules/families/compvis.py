@@ -17,6 +17,7 @@ from torch import nn
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family, Views
 from deepcadence.schedules.families.inputs import Randn, draw
+from deepcadence.schedules.families.midway import Inward, Midway, Outward, Road
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.skips import blocks_of
 from deepcadence.schedules.families.stand_ins import Kept, Stored
@@ -67,6 +68,47 @@ class CompVisViews(Views):
             self._stored.feature = None
 
 
+class Crossed(nn.Module):
+    """A block behind which a cut is entered, or left."""
+
+    def __init__(self, block: nn.Module, road: Road, *, enters: int | None = None, leaves: int | None = None) -> None:
+        super().__init__()
+        self.block, self.road, self.enters, self.leaves = block, road, enters, leaves
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        output = cast(torch.Tensor, self.block(*args, **kwargs))
+        if self.enters is not None:
+            self.road.crossing.enter(self.enters, output)
+        return output if self.leaves is None else self.road.crossing.leave(self.leaves, output)
+
+
+class Turning(Crossed):
+    """The middle block: after turning back it does not run, and the feature of the cut stands for its output."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.road.back_at is not None:
+            return cast(torch.Tensor, self.road.crossing.feature)
+        return super().forward(*args, **kwargs)
+
+
+def _midway(model: nn.Module, cuts: Iterable[int]) -> Midway:
+    road, known = Road(), set(cuts)
+    inputs, outputs = blocks_of(model, "input_blocks"), blocks_of(model, "output_blocks")
+    last = len(outputs) - 1
+    middle = Turning(cast(nn.Module, model.middle_block), road, leaves=last if last in known else None)
+    for cut in known:
+        inputs[cut] = Crossed(inputs[cut], road, enters=cut)
+        if cut < last:
+            outputs[last - 1 - cut] = Crossed(outputs[last - 1 - cut], road, leaves=cut)
+    network = shallow(
+        model,
+        input_blocks=Inward(inputs, road),
+        middle_block=middle,
+        output_blocks=Outward(outputs, road, {cut: last - cut for cut in known}),
+    )
+    return Midway(network, road)
+
+
 class CompVisFamily(Family):
     """U-Nets with `input_blocks`, `middle_block` and `output_blocks`; with no `config`, so sizes are read off them."""
 
@@ -93,6 +135,10 @@ class CompVisFamily(Family):
     def views(self, model: nn.Module, cuts: Iterable[int]) -> CompVisViews:
         """See `Family.views`."""
         return CompVisViews(model, cuts)
+
+    def midway(self, model: nn.Module, cuts: Iterable[int]) -> Midway:
+        """See `Family.midway`."""
+        return _midway(model, cuts)
 
     def small_size(self, model: nn.Module) -> tuple[int, ...]:
         """See `Family.small_size`: 2x2 at the bottom."""

@@ -36,8 +36,8 @@ class Mark(nn.Module):
         self.entered: Streams | None = None
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        self.entered = _streams(hidden_states, args, kwargs, paired=self.paired)
-        return _output(self.entered) if self.block is None else self.block(hidden_states, *args, **kwargs)
+        self.entered = streams_of(hidden_states, args, kwargs, paired=self.paired)
+        return output_of(self.entered) if self.block is None else self.block(hidden_states, *args, **kwargs)
 
 
 class LeftOut(nn.Module):
@@ -48,7 +48,7 @@ class LeftOut(nn.Module):
         self.paired, self.context_pre_only = paired, False
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        return _output(_streams(hidden_states, args, kwargs, paired=self.paired))
+        return output_of(streams_of(hidden_states, args, kwargs, paired=self.paired))
 
 
 class Resume(nn.Module):
@@ -62,31 +62,54 @@ class Resume(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         entered = cast(Streams, self.before.entered)
-        parts = torch.split(cast(torch.Tensor, self.feature), [stream.shape[1] for stream in entered], dim=1)
-        image, *text = (stream + part for stream, part in zip(entered, parts, strict=True))
-        if text and args:
-            return self.block(image, *text, *args[1:], **kwargs)
-        if text:
-            kwargs["encoder_hidden_states"] = text[0]
-        return self.block(image, *args, **kwargs)
+        return run_block(self.block, add_residual(entered, cast(torch.Tensor, self.feature)), args, kwargs)
 
 
-def _streams(hidden_states: torch.Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, paired: bool) -> Streams:
+def run_block(block: nn.Module, streams: Streams, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a block on these streams rather than those among its arguments, of which `args` leaves out the first."""
+    image, *text = streams
+    if text and args:
+        return block(image, *text, *args[1:], **kwargs)
+    if text:
+        kwargs["encoder_hidden_states"] = text[0]
+    return block(image, *args, **kwargs)
+
+
+def streams_of(
+    hidden_states: torch.Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, paired: bool
+) -> Streams:
     """The streams among the arguments of a block."""
     if not paired:
         return (hidden_states,)
     return hidden_states, args[0] if args else kwargs["encoder_hidden_states"]
 
 
-def _output(streams: Streams) -> Any:
+def output_of(streams: Streams) -> Any:
     """The streams as a block returns them: the text first."""
     return streams[0] if len(streams) == 1 else streams[::-1]
 
 
-def _residual(before: Streams, after: Streams) -> torch.Tensor:
+def residual_of(before: Streams, after: Streams) -> torch.Tensor:
     """What was added in between; two streams become one tensor, the image's tokens first."""
     parts = [new - old for old, new in zip(before, after, strict=True)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def add_residual(before: Streams, residual: torch.Tensor) -> Streams:
+    """The streams that such a tensor leads to."""
+    parts = torch.split(residual, [stream.shape[1] for stream in before], dim=1)
+    return tuple(stream + part for stream, part in zip(before, parts, strict=True))
+
+
+def with_blocks(model: nn.Module, paths: Iterable[str], replaced: Mapping[int, nn.Module]) -> nn.Module:
+    """The model with other blocks in some places, counted through all the lists of blocks in `paths`."""
+    lists: dict[str, nn.Module | None] = {}
+    first = 0
+    for path in paths:
+        blocks = list(cast(nn.ModuleList, getattr(model, path)))
+        lists[path] = nn.ModuleList(replaced.get(index, block) for index, block in enumerate(blocks, first))
+        first += len(blocks)
+    return shallow(model, **lists)
 
 
 class ResidualViews(Views):
@@ -101,26 +124,17 @@ class ResidualViews(Views):
 
     def __init__(self, model: nn.Module, paths: Iterable[str], ranges: Mapping[int, Range], *, paired: bool) -> None:
         self._ranges = dict(ranges)
-        self._lists = {path: list(cast(nn.ModuleList, getattr(model, path))) for path in paths}
-        blocks = [block for blocks in self._lists.values() for block in blocks]
+        paths = list(paths)
+        blocks = [block for path in paths for block in cast(nn.ModuleList, getattr(model, path))]
         edges = {index for each in self._ranges.values() for index in each}
         self._marks = {index: Mark(blocks[index], paired=paired) for index in edges}
-        self._full = self._with(model, self._marks)
+        self._full = with_blocks(model, paths, self._marks)
         self._partial: dict[int, tuple[nn.Module, Mark, Resume]] = {}
         for cut, (start, stop) in self._ranges.items():
             mark, left_out = Mark(None, paired=paired), LeftOut(paired=paired)
             resume = Resume(blocks[stop], mark)
             replaced = {**dict.fromkeys(range(start, stop), left_out), start: mark, stop: resume}
-            self._partial[cut] = self._with(model, replaced), mark, resume
-
-    def _with(self, model: nn.Module, replaced: Mapping[int, nn.Module]) -> nn.Module:
-        """The model with other blocks in some places, counted through all lists."""
-        lists: dict[str, nn.Module | None] = {}
-        first = 0
-        for path, blocks in self._lists.items():
-            lists[path] = nn.ModuleList(replaced.get(index, block) for index, block in enumerate(blocks, first))
-            first += len(blocks)
-        return shallow(model, **lists)
+            self._partial[cut] = with_blocks(model, paths, replaced), mark, resume
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, torch.Tensor]]:
         """See `Views.full`; a cut at a block that this call was told to skip has no feature."""
@@ -130,7 +144,7 @@ class ResidualViews(Views):
             for cut, (start, stop) in self._ranges.items():
                 before, after = self._marks[start].entered, self._marks[stop].entered
                 if before is not None and after is not None:
-                    features[cut] = _residual(before, after)
+                    features[cut] = residual_of(before, after)
             return output, features
         finally:
             for mark in self._marks.values():

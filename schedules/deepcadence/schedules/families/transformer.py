@@ -9,7 +9,7 @@ moved, the last gives the output its final form. Of an odd number the first part
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.base import Family
 from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.families.residual import Range, ResidualViews
+from deepcadence.schedules.families.residual_midway import ResidualMidway
 from deepcadence.schedules.families.transformer_inputs import example_inputs, patch_sides
 
 _PATHS = ("transformer_blocks", "single_transformer_blocks", "blocks")
@@ -69,6 +70,12 @@ def ranges(blocks: int) -> list[Range]:
     return [Range((run + 1) // 2, blocks - run // 2) for run in _runs(blocks)]
 
 
+def blocks_outside(cut: int) -> tuple[int, int]:
+    """How many blocks a partial call at `cut` runs: the first ones, and the last ones."""
+    run = next(islice(_runs(2 ** (cut // 2 + 2)), cut, None))
+    return (run + 1) // 2, run // 2
+
+
 class TransformerFamily(Family):
     """Transformers whose blocks each add to one stream of tokens, or to two."""
 
@@ -101,11 +108,11 @@ class TransformerFamily(Family):
 
     def views(self, model: nn.Module, cuts: Iterable[int]) -> ResidualViews:
         """See `Family.views`."""
-        reason = _enabled_cache(model)
-        if reason is not None:
-            raise UnsupportedModelError(f"{type(model).__name__} cannot be cached: {reason}")
-        known = ranges(len(_blocks(model)))
-        return ResidualViews(model, block_lists(model), {cut: known[cut] for cut in cuts}, paired=_paired(model))
+        return ResidualViews(model, block_lists(model), _ranges_of(model, cuts), paired=_paired(model))
+
+    def midway(self, model: nn.Module, cuts: Iterable[int]) -> ResidualMidway:
+        """See `Family.midway`."""
+        return ResidualMidway(model, block_lists(model), _ranges_of(model, cuts), paired=_paired(model))
 
     def size_of(self, model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
         """See `Family.size_of`: (tokens,) of packed latents."""
@@ -143,6 +150,14 @@ class TransformerFamily(Family):
     ) -> dict[str, Any]:
         """See `Family.example_inputs`."""
         return example_inputs(model, batch=batch, size=size, device=device, dtype=dtype, generator=generator)
+
+
+def _ranges_of(model: nn.Module, cuts: Iterable[int]) -> dict[int, Range]:
+    reason = _enabled_cache(model)
+    if reason is not None:
+        raise UnsupportedModelError(f"{type(model).__name__} cannot be cached: {reason}")
+    known = ranges(len(_blocks(model)))
+    return {cut: known[cut] for cut in cuts}
 
 
 def _enabled_cache(model: nn.Module) -> str | None:

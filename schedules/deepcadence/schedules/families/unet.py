@@ -19,6 +19,7 @@ from deepcadence.schedules.families.unet_inputs import (
     sample_shape,
     text_conditions,
 )
+from deepcadence.schedules.families.unet_midway import UNetMidway
 from deepcadence.schedules.families.unet_views import FREEU, UNetViews
 
 _KNOWN = ("sample", "timestep", "encoder_hidden_states", "added_time_ids")
@@ -61,6 +62,10 @@ class UNetFamily(Family):
     def views(self, model: nn.Module, cuts: Iterable[int]) -> UNetViews:
         """See `Family.views`."""
         return UNetViews(model, cuts)
+
+    def midway(self, model: nn.Module, cuts: Iterable[int]) -> UNetMidway:
+        """See `Family.midway`."""
+        return UNetMidway(model, cuts)
 
     def small_size(self, model: nn.Module) -> tuple[int, ...]:
         """See `Family.small_size`: 2x2 at the bottom, since a norm needs more than one value per group; two frames."""

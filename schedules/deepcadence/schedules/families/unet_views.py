@@ -80,15 +80,20 @@ class UNetViews(Views):
 
 def _full_view(model: nn.Module, cuts: Sequence[int]) -> nn.Module:
     """The whole network, with a tap at each cut."""
+    up_blocks = [part if cut is None else Tap(part, cut) for part, cut in split_up_blocks(model, cuts)]
+    return shallow(model, up_blocks=nn.ModuleList(up_blocks))
+
+
+def split_up_blocks(model: nn.Module, cuts: Sequence[int]) -> list[tuple[nn.Module, int | None]]:
+    """The up blocks, split where a cut is, and the cut whose feature enters each part; None where there is none."""
     taps = {position: cut for cut, position in enumerate(skip_consumers(model)) if cut in cuts}
-    up_blocks: list[nn.Module] = []
+    parts: list[tuple[nn.Module, int | None]] = []
     for index, block in enumerate(blocks_of(model, "up_blocks")):
         starts = sorted({0, *(position.layer for position in taps if position.block == index)})
         for start, stop in zip(starts, [*starts[1:], layers_of(block)], strict=True):
             part = segment(block, start, stop, ends=stop == layers_of(block), name=f"up_blocks.{index}")
-            cut = taps.get(Position(index, start))
-            up_blocks.append(part if cut is None else Tap(part, cut))
-    return shallow(model, up_blocks=nn.ModuleList(up_blocks))
+            parts.append((part, taps.get(Position(index, start))))
+    return parts
 
 
 def _partial_view(model: nn.Module, cut: int) -> PartialView:
@@ -118,19 +123,28 @@ def _partial_view(model: nn.Module, cut: int) -> PartialView:
     return PartialView(view, stored, writes_in_place(first), residuals)
 
 
+def own_residuals(kwargs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The residuals of an adapter as a list of our own, under their proper name: the model takes them off it."""
+    down, intrablock = kwargs.get("down_block_additional_residuals"), kwargs.get("down_intrablock_additional_residuals")
+    known = "down_intrablock_additional_residuals" in names
+    if known and down is not None and intrablock is None and kwargs.get("mid_block_additional_residual") is None:
+        # the deprecated way to pass them
+        kwargs["down_block_additional_residuals"], intrablock = None, down
+    if intrablock is not None:
+        kwargs["down_intrablock_additional_residuals"] = list(intrablock)
+    return kwargs
+
+
 def _partial_residuals(kwargs: dict[str, Any], view: PartialView, names: tuple[str, ...]) -> dict[str, Any]:
     """Residuals for a partial call: those of ControlNet for the skips that run, of an adapter for its blocks.
 
     The mid residual is in the feature already. diffusers zips the down residuals with the skips
     that exist, so the surplus needs no care; adapters' residuals are consumed block by block.
     """
-    mid, down = kwargs.get("mid_block_additional_residual"), kwargs.get("down_block_additional_residuals")
-    intrablock = kwargs.get("down_intrablock_additional_residuals")
+    kwargs = own_residuals(kwargs, names)
+    mid, intrablock = kwargs.get("mid_block_additional_residual"), kwargs.get("down_intrablock_additional_residuals")
     if mid is not None:
         kwargs["mid_block_additional_residual"] = torch.zeros_like(mid[:1, :1, :1, :1])
-    elif down is not None and intrablock is None and "down_intrablock_additional_residuals" in names:
-        # the deprecated way to pass an adapter's residuals
-        kwargs["down_block_additional_residuals"], intrablock = None, down
     if intrablock is not None:
-        kwargs["down_intrablock_additional_residuals"] = list(intrablock)[: view.intrablock_residuals]
+        del intrablock[view.intrablock_residuals :]
     return kwargs
