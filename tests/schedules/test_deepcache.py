@@ -75,7 +75,9 @@ class TestWhatItsUsersReport:
         """The package remembers the first timestep of the run before, and counts from there."""
         pipe, schedule = tiny.sd_img2img_pipeline(), uniform(6, 3, 1)
         picture = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
-        given = [{"image": picture, "strength": strength, "steps": 6, "batch": 1} for strength in (1.0, 0.5, 0.9)]
+        given: list[dict[str, Any]] = [
+            {"image": picture, "strength": strength, "steps": 6, "batch": 1} for strength in (1.0, 0.5, 0.9)
+        ]
         expected = [by_hand(pipe, schedule, **each) for each in given]
         with cached(pipe, schedule) as run, warnings.catch_warnings():
             warnings.simplefilter("ignore", ScheduleWarning)  # the shorter runs use its first calls

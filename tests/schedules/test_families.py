@@ -257,7 +257,7 @@ class TestContract:
         assert set(first.features) == set(first.entered) == set(cuts)
         assert not first.turned_back
         for cut in cuts:
-            feature, asked = first.features[cut].clone(), []
+            feature, asked = first.features[cut].clone(), list[int]()
 
             def decide(now: torch.Tensor, answer: bool, cut: int = cut, asked: list[int] = asked) -> bool:
                 asked.append(cut)
@@ -288,7 +288,7 @@ class TestContract:
         views, midway = family.views(model, cuts), family.midway(model, cuts)
         plain = layers_run(model, lambda: model(**inputs))
         for cut, feature in views.full(**inputs)[1].items():
-            on, back = (Crossing(cut, feature, lambda _, answer=answer: answer) for answer in (False, True))
+            on, back = Crossing(cut, feature, lambda _: False), Crossing(cut, feature, lambda _: True)
             assert layers_run(model, partial(midway, on, **inputs)) == plain
             outer = layers_run(model, partial(views.partial, cut, feature, **inputs))
             assert layers_run(model, partial(midway, back, **inputs)) == outer

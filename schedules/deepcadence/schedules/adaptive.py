@@ -20,8 +20,9 @@ def relative_change(now: torch.Tensor, then: torch.Tensor) -> torch.Tensor:
     float32. Not a number where a row is zero and was so.
     """
     dims = tuple(range(1, now.ndim))
-    moved = torch.linalg.vector_norm(now - then, dim=dims, dtype=torch.float32)
-    return (moved / torch.linalg.vector_norm(now, dim=dims, dtype=torch.float32)).max()
+    moved: torch.Tensor = torch.linalg.vector_norm(now - then, dim=dims, dtype=torch.float32)
+    whole: torch.Tensor = torch.linalg.vector_norm(now, dim=dims, dtype=torch.float32)
+    return (moved / whole).max()
 
 
 class AdaptiveRun(Run):

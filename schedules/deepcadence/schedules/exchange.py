@@ -108,9 +108,9 @@ def _deepcache(schedule: Schedule, source: str) -> tuple[dict[str, Any], tuple[s
     cut = schedule.cuts[0] if schedule.cuts else 0
     interval = (*schedule.full_calls[1:2], schedule.num_calls)[0]
     regular = uniform(schedule.num_calls, interval, cut).calls
-    for index, (found, expected) in enumerate(zip(schedule.calls, regular, strict=True)):
-        if found != expected:
-            rule = f"{describe(expected)}: DeepCache has uniform schedules only, and this one begins with 1:{interval}"
+    for index, (found, right) in enumerate(zip(schedule.calls, regular, strict=True)):
+        if found != right:
+            rule = f"{describe(right)}: DeepCache has uniform schedules only, and this one begins with 1:{interval}"
             _refuse(source, f"calls[{index}]", describe(found), rule)
     layer = _layer(schedule, cut)
     numbered = re.fullmatch(r"up_blocks\.\d+\.resnets\.(\d+)", layer or "up_blocks.0.resnets.0")

@@ -73,7 +73,7 @@ def _ways_midway(plan: Plan) -> dict[str, Answer]:
     def partial(cut: int, turns_back: bool) -> Answer:
         return lambda args, kwargs: midway(Crossing(cut, features[cut], lambda _: turns_back), *args, **kwargs)
 
-    ways = {_FULL: full}
+    ways: dict[str, Answer] = {_FULL: full}
     for cut in plan.schedule.cuts:
         ways[f"a partial call at cut {cut}"] = partial(cut, True)
         ways[f"a call that goes on at cut {cut}"] = partial(cut, False)

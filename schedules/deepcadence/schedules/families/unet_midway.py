@@ -82,8 +82,9 @@ class Bypassed(nn.Module):
         super().__init__()
         self.block, self.road = block, road
         self.has_cross_attention = getattr(block, "has_cross_attention", False)
-        if hasattr(block, "motion_modules"):  # UNetMotionModel's forward asks
-            self.motion_modules = block.motion_modules
+        motion = getattr(block, "motion_modules", None)
+        if motion is not None:  # UNetMotionModel's forward asks whether there are any
+            self.motion_modules = motion
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.road.back_at is not None:
@@ -127,16 +128,16 @@ def _network(model: nn.Module, cuts: list[int], road: UNetRoad) -> nn.Module:
     down, sources = blocks_of(model, "down_blocks"), skip_sources(model)
     forks: dict[int, dict[int, int]] = {}
     for cut in cuts:
-        block, layer = sources[cut]
-        forks.setdefault(max(block, 0), {})[layer if block >= 0 else -1] = cut
+        source = sources[cut]
+        forks.setdefault(max(source.block, 0), {})[source.layer if source.block >= 0 else -1] = cut
     for index, layers in forks.items():
         down[index] = Forked(down[index], layers, road, f"down_blocks.{index}")
     up_blocks: list[nn.Module] = []
     first: dict[int, int] = {}
-    for part, cut in split_up_blocks(model, cuts):
-        if cut is not None:
-            first[cut] = len(up_blocks)
-        up_blocks.append(part if cut is None else Outlet(part, cut, road))
+    for part, entered in split_up_blocks(model, cuts):
+        if entered is not None:
+            first[entered] = len(up_blocks)
+        up_blocks.append(part if entered is None else Outlet(part, entered, road))
     return shallow(
         model,
         down_blocks=Inward(down, road),
