@@ -11,11 +11,13 @@ from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress, Reference
 from deepcadence.search.export import export_front
 from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_seeds
+from deepcadence.search.joining import join_study
 from deepcadence.search.predicted_front import Point, predicted_front
 from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, psnr, ssim
 from deepcadence.search.results import FailedTrial, Metric, StudyResult, TrialRecord
 from deepcadence.search.select import select
+from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace, cuts_within_reach
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
 from deepcadence.search.study import run_study
@@ -43,6 +45,7 @@ __all__ = [
     "SearchError",
     "SearchSpace",
     "StudyResult",
+    "StudySettings",
     "TrialRecord",
     "baselines",
     "cuts_within_reach",
@@ -50,6 +53,7 @@ __all__ = [
     "fid",
     "finalize",
     "held_out_seeds",
+    "join_study",
     "kid",
     "load_extractor",
     "mean_and_ci",

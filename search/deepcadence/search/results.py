@@ -13,7 +13,7 @@ from deepcadence.schedules import ModelInfo, SamplerInfo
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, load_study
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, reading
 
 Metric = Literal["psnr", "ssim"]
 """Quality that a study maximizes: mean PSNR (dB) or mean SSIM against the uncached run."""
@@ -146,7 +146,8 @@ class StudyResult(BaseModel):
         Raises:
             SearchError: there is no such storage or study, or it is not one of deepcadence.
         """
-        return cls.from_study(load_study(storage, study_name))
+        with reading(storage, study_name) as study:
+            return cls.from_study(study)
 
     @classmethod
     def from_study(cls, study: optuna.Study) -> StudyResult:

@@ -22,8 +22,9 @@ from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_pred
 from deepcadence.search.predicting import predict
 from deepcadence.search.results import Metric, StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -59,8 +60,8 @@ def run_study(
     same sampler with fewer steps. Then come schedules that a predictor holds to be best, for which the effects of reuse
     are measured once, on two of the seeds; they are left out if its predictions turn out to rank the baselines badly.
     The search in (c, p) comes last. The study may be killed at any moment; the same call resumes it. Several processes,
-    on one machine or many, may run the same call on one database: they share the work, and each returns when the study
-    is complete.
+    on one machine or many, may run the same call on one database, or `join_study`: they share the work, and each
+    returns when the study is complete.
 
     Args:
         workload: pipeline, steps, search seeds, prompts.
@@ -103,18 +104,50 @@ def run_study(
         orders=orders,
     )
     identity = study_identity(workload, space, evaluator.macs, metric)
-    todo = baselines(space, max_uniform=max_uniform, max_published=max_published, fewer_steps=fewer_steps)
+    settings = StudySettings(
+        trials=trials,
+        seed=seed,
+        heartbeat=heartbeat,
+        max_uniform=max_uniform,
+        max_published=max_published,
+        fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
+        max_predicted=max_predicted,
+        prompts=workload.prompts,
+        batch_size=workload.batch_size,
+        dtype=dtype_of(workload),
+    )
     with quiet():
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
+        study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
+    return take_part(study, evaluator, space, metric, settings, progress, on_trial)
+
+
+def take_part(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    space: SearchSpace,
+    metric: Metric,
+    settings: StudySettings,
+    progress: Progress | None,
+    on_trial: Callable[[TrialRecord], None] | None,
+) -> StudyResult:
+    """Do what is left to do in a study that is known to be about the evaluator's workload, until it is complete."""
+    todo = baselines(
+        space,
+        max_uniform=settings.max_uniform,
+        max_published=settings.max_published,
+        fewer_steps=settings.fewer_steps,
+    )
+    with quiet():
         _enqueue(study, space, todo)
-        if max_predicted and PREDICTOR not in study.user_attrs:
-            info = predict(workload, space, evaluator.macs, max_predicted, todo, progress)
+        if settings.max_predicted and PREDICTOR not in study.user_attrs:
+            info = predict(evaluator.workload, space, evaluator.macs, settings.max_predicted, todo, progress)
             if PREDICTOR not in study.user_attrs:  # another worker may have been faster
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
-        worker = _Worker(study, Objective(evaluator, space, metric, trials), trials, 4 * heartbeat, progress, on_trial)
-        worker.work()
+        objective = Objective(evaluator, space, metric, settings.trials)
+        _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
     return StudyResult.from_study(study)
 
 
@@ -158,15 +191,20 @@ class _Worker:
     def _one_trial(self) -> None:
         try:
             self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
-        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-            if not self._was_taken_away():
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError, AssertionError):  # Optuna knows none of this
+            if not self._is_over():
                 raise
 
-    def _was_taken_away(self) -> bool:
-        """Whether others took this worker for dead (it was suspended, say) and queued its trial again."""
+    def _is_over(self) -> bool:
+        """Whether the trial was finished by others, or by this worker without its knowledge.
+
+        Others may have taken the worker for dead (it was suspended, say) and queued the trial again; or the database
+        went away after it had stored the values, before it said so.
+        """
         number = self._objective.last_number
         found = [t for t in self._study.get_trials(deepcopy=False) if t.number == number]
-        return bool(found) and found[0].state == TrialState.FAIL and not is_alive(found[0])
+        state = found[0].state if found else None
+        return state == TrialState.COMPLETE or (state == TrialState.FAIL and not is_alive(found[0]))
 
     def _wait(self) -> None:
         """Others still run trials; should they die, their trials come back to the queue."""
