@@ -14,8 +14,8 @@ from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_s
 from deepcadence.search.joining import join_study
 from deepcadence.search.predicted_front import Point, predicted_front
 from deepcadence.search.predictor import Predictor
-from deepcadence.search.quality import PSNR_CAP, psnr, ssim
-from deepcadence.search.results import FailedTrial, Metric, StudyResult, TrialRecord
+from deepcadence.search.quality import PSNR_CAP, Metric, QualityFunction, psnr, ssim
+from deepcadence.search.results import FailedTrial, StudyResult, TrialRecord
 from deepcadence.search.select import select
 from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace, cuts_within_reach
@@ -41,6 +41,7 @@ __all__ = [
     "Predictor",
     "PredictorInfo",
     "Progress",
+    "QualityFunction",
     "Reference",
     "SearchError",
     "SearchSpace",

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 
 from deepcadence.probe import Macs, Workload
-from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
+from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
 from deepcadence.search.settings import StudySettings
@@ -27,6 +27,7 @@ def join_study(
     storage: str | Path,
     *,
     study_name: str = "deepcadence",
+    quality: QualityFunction | None = None,
     call_kwargs: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -40,6 +41,7 @@ def join_study(
         pipeline: the same model and sampler as in the study.
         storage: where the study is kept, see `open_storage`.
         study_name: of the study in the storage.
+        quality: the study's own quality function, if it has one.
         call_kwargs: as in the study's workload; a storage does not hold images and tensors.
         batch_size: samples in one call of the pipeline; default: that of the study.
         progress: as in `run_study`.
@@ -56,6 +58,7 @@ def join_study(
             sampler=TrialSeededTPE(settings.seed),
         )
     identity = study.user_attrs[IDENTITY]
+    check_function(identity["metric"], quality)
     workload = Workload(
         pipeline,
         steps=identity["steps"],
@@ -65,7 +68,7 @@ def join_study(
         batch_size=batch_size or settings.batch_size,
     )
     space, macs = _space(identity), _macs(identity)
-    evaluator = Evaluator(workload, macs=macs, progress=progress)
+    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
     found = study_identity(workload, space, macs, identity["metric"])
     check_identity(study, found, advice=_ADVICE)  # before anything is run, and then with what a run shows
     check_identity(study, found | {"num_calls": evaluator.num_calls}, advice=_ADVICE)

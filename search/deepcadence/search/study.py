@@ -20,7 +20,8 @@ from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
 from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_predicted, is_search
 from deepcadence.search.predicting import predict
-from deepcadence.search.results import Metric, StudyResult, TrialRecord
+from deepcadence.search.quality import Metric, QualityFunction, metric_name
+from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
@@ -43,7 +44,7 @@ def run_study(
     intervals: tuple[int, int] | None = None,
     powers: tuple[float, float] | None = None,
     orders: Iterable[int] | None = None,
-    metric: Metric = "psnr",
+    metric: Metric | QualityFunction = "psnr",
     seed: int = 0,
     max_uniform: int = 24,
     max_published: int = 6,
@@ -74,7 +75,7 @@ def run_study(
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
         orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
-        metric: "psnr" or "ssim".
+        metric: "psnr", "ssim", or a function of one's own, known to the study by its name; see `QualityFunction`.
         seed: of the search; the same seed on the same storage state proposes the same.
         max_uniform: at most this many uniform schedules of each reuse among the baselines, see `baselines`.
         max_published: at most this many schedules with the published (c, p).
@@ -93,7 +94,8 @@ def run_study(
     _check_profile(profile, workload)
     if macs is None and profile is not None:
         macs = profile.meta.macs
-    evaluator = Evaluator(workload, macs=macs, progress=progress)
+    name, quality = metric_name(metric), None if isinstance(metric, str) else metric
+    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
     wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
     space = SearchSpace.default(
         evaluator.num_calls,
@@ -103,7 +105,7 @@ def run_study(
         powers=powers,
         orders=orders,
     )
-    identity = study_identity(workload, space, evaluator.macs, metric)
+    identity = study_identity(workload, space, evaluator.macs, name)
     settings = StudySettings(
         trials=trials,
         seed=seed,
@@ -120,14 +122,14 @@ def run_study(
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
-    return take_part(study, evaluator, space, metric, settings, progress, on_trial)
+    return take_part(study, evaluator, space, name, settings, progress, on_trial)
 
 
 def take_part(
     study: optuna.Study,
     evaluator: Evaluator,
     space: SearchSpace,
-    metric: Metric,
+    metric: str,
     settings: StudySettings,
     progress: Progress | None,
     on_trial: Callable[[TrialRecord], None] | None,
