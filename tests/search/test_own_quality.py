@@ -10,7 +10,17 @@ from torch import Tensor
 
 from deepcadence.probe import Workload
 from deepcadence.schedules import Schedule
-from deepcadence.search import SearchError, StudyResult, export_front, finalize, join_study, run_study, select
+from deepcadence.search import (
+    Evaluator,
+    QualityFunction,
+    SearchError,
+    StudyResult,
+    export_front,
+    finalize,
+    join_study,
+    run_study,
+    select,
+)
 from deepcadence.search.quality import own_quality
 from tests import tiny
 from tests.search.test_study import SMALL
@@ -64,8 +74,6 @@ def other(images: Tensor, reference: Tensor, prompts: tuple[str, ...]) -> Tensor
 
 
 def test_prompts_are_those_of_the_images() -> None:
-    from deepcadence.search import Evaluator
-
     workload = Workload(None, seeds=(1, 4, 2), prompts=("a", "b"))
     assert Evaluator(workload)._prompts() == ("b", "a", "a")
 
@@ -83,7 +91,7 @@ def test_what_is_no_quality(result: StudyResult, workload: Workload) -> None:
         finalize(workload, result, select(result, target_speedup=1.1), seeds=(8, 9), quality=other)
 
 
-def named(name: str, values: Tensor):  # type: ignore[no-untyped-def]
+def named(name: str, values: Tensor) -> QualityFunction:
     def function(images: Tensor, reference: Tensor, prompts: tuple[str, ...]) -> Tensor:
         return values
 

@@ -49,7 +49,8 @@ def _cheap(
     fastest = max(schedules, key=lambda trial: trial.speedup)
     reach = (
         f"the cheapest takes {fastest.mean_macs:.4g} MACs a call, {fastest.speedup:.2f} times fewer, at "
-        f"{_qualities(result, fastest, [result.metric])}. More trials, larger intervals or an outer cut may reach further"
+        f"{_qualities(result, fastest, [result.metric])}. More trials, larger intervals or an outer cut may reach "
+        "further"
     )
     if target_speedup is not None and fastest.speedup < target_speedup:
         raise SearchError(f"no schedule of the study is {target_speedup:g} times cheaper; {reach}")
