@@ -150,6 +150,10 @@ def test_search_within_limits_and_a_worker_that_joins(
     held_out = HeldOut.load(tmp_path / "schedule.held-out.json")
     assert all(row.mean_macs <= macs for row in held_out.rows)
 
+    again = invoke("search", ddim_folder, "--profile", profile, "--cost", "time", "--min-speedup", 1.0, *few)
+    assert again.exit_code == 0, again.stderr
+    assert "timing calls: 1/1" in again.stderr
+
     trials = len(StudyResult.from_storage("sqlite:///study.db").trials)
     worker = invoke("worker", ddim_folder, "--device", "cpu", "--json")
     assert worker.exit_code == 0, worker.stderr

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deepcadence.schedules import ModelInfo, SamplerInfo
-from deepcadence.search import SearchError, StudyResult, TrialRecord, select
+from deepcadence.search import CallSeconds, SearchError, StudyResult, TrialRecord, select
 
 
 def trial(number: int, speedup: float, psnr: float, **changes: Any) -> TrialRecord:
@@ -95,14 +95,27 @@ def test_a_quality_function_of_ones_own_is_chosen_by() -> None:
         select(RESULT, min_quality={"sharpness": 1})
 
 
+def test_cost_may_be_time_on_a_device() -> None:
+    seconds = CallSeconds(full=4.0, partial={0: 1.0, 1: 3.0})
+    inner, outer = ("full", 1, 1, 1), ("full", 0, "full", 0)
+    assert seconds.speedup(trial(0, 9.0, 30, calls=inner)) == 16 / 13
+    result = study(trial(0, 2.0, 30, calls=inner), trial(1, 1.5, 20, calls=outer), trial(2, 1.1, 25, calls=("full",)))
+    assert select(result, target_speedup=1.4).number == 0
+    assert select(result, target_speedup=1.4, seconds=seconds).number == 1  # 1.6 times less time, for fewer saved MACs
+    assert select(result, target_speedup=1.1, seconds=seconds).number == 0
+    assert select(result, min_quality={"psnr": 20}, seconds=seconds).number == 1
+    with pytest.raises(SearchError, match=r"the cheapest has psnr 20, 1\.60 times cheaper"):
+        select(result, target_speedup=2, seconds=seconds)
+
+
 def test_what_is_out_of_reach_says_what_is_within() -> None:
-    with pytest.raises(SearchError, match=r"3.5 times cheaper; the cheapest .* 3.00 times fewer, at psnr 20"):
+    with pytest.raises(SearchError, match=r"3.5 times cheaper; the cheapest has psnr 20, 3.00 times cheaper"):
         select(RESULT, target_speedup=3.5)
-    with pytest.raises(SearchError, match=r"at most 33 MACs a call; the cheapest takes 33.33 MACs a call"):
+    with pytest.raises(SearchError, match=r"of at most 33 MACs a call; the cheapest .* with 33.33 MACs a call"):
         select(RESULT, max_macs=33)
-    with pytest.raises(SearchError, match=r"has psnr 50 or more; the best has psnr 40, at 1.50 times"):
+    with pytest.raises(SearchError, match=r"has psnr 50 or more; the best has psnr 40, 1.50 times cheaper"):
         select(RESULT, min_quality={"psnr": 50})
-    with pytest.raises(SearchError, match=r"has psnr 36 or more; the best has psnr 35, at 2.10 times"):
+    with pytest.raises(SearchError, match=r"has psnr 36 or more; the best has psnr 35, 2.10 times cheaper"):
         select(RESULT, target_speedup=2, min_quality={"psnr": 36})
     with pytest.raises(SearchError, match="nothing to choose by"):
         select(RESULT)

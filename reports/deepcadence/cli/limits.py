@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 import typer
 
 _FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _METRICS = ("psnr", "ssim")
+
+
+class Cost(StrEnum):
+    """What a speed-up counts."""
+
+    macs = "macs"
+    time = "time"
 
 
 def macs_number(text: str | float) -> float:

@@ -9,7 +9,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json, stdout
-from deepcadence.cli.limits import macs_number, quality_limits
+from deepcadence.cli.limits import Cost, macs_number, quality_limits
 from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 
@@ -31,7 +31,7 @@ def search(
     ),
     target_speedup: Annotated[
         float | None,
-        typer.Option("--target-speedup", "--min-speedup", min=1.0, help="At least this many times fewer MACs."),
+        typer.Option("--target-speedup", "--min-speedup", min=1.0, help="At least this many times cheaper."),
     ] = None,
     max_macs: Annotated[
         float | None,
@@ -52,6 +52,12 @@ def search(
             show_default=False,
         ),
     ] = None,
+    cost: Annotated[
+        Cost,
+        typer.Option(
+            "--cost", help="What a speed-up counts: MACs, or time of the denoiser, which is measured on this device."
+        ),
+    ] = Cost.macs,
     storage: Storage = "sqlite:///study.db",
     study_name: StudyName = "deepcadence",
     trials: Annotated[
@@ -80,7 +86,8 @@ def search(
     The schedule that is chosen has the best quality within all limits (--target-speedup, --max-macs, --min-quality);
     with a limit on quality alone it is the cheapest.
 
-    Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly. Uniform 1:N schedules,
+    Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly; with --cost time the search
+    is the same, and the choice goes by time. Uniform 1:N schedules,
     the published ones and plain fewer steps are always tried too, and schedules that a predictor holds to be best.
     The choice is measured again on held-out seeds.
 
@@ -94,7 +101,7 @@ def search(
     from deepcadence.cli.held_out import held_out_path
     from deepcadence.cli.outputs import Kind, check_folder, check_output
     from deepcadence.probe import Profile
-    from deepcadence.search import select
+    from deepcadence.search import call_seconds, select
 
     least = quality_limits(min_quality or [])
     if target_speedup is None and max_macs is None and not least:
@@ -112,8 +119,10 @@ def search(
         result = _study(workload, loaded, storage, study_name, trials, cuts, report)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
-        chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least)
-        target = max(target_speedup or 0.0, result.full_macs / max_macs if max_macs else 0.0) or None
+        seconds = call_seconds(workload, result.used_cuts, progress=report) if cost is Cost.time else None
+        chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
+        budgets = [target_speedup if seconds is None else None, max_macs and result.full_macs / max_macs]
+        target = max((budget for budget in budgets if budget), default=None)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)
 

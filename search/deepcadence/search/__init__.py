@@ -21,11 +21,12 @@ from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace, cuts_within_reach
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
 from deepcadence.search.study import run_study
-from deepcadence.search.timing import wall_speedups
+from deepcadence.search.timing import CallSeconds, call_seconds, wall_speedups
 
 __all__ = [
     "PSNR_CAP",
     "Agreement",
+    "CallSeconds",
     "Candidate",
     "Comparison",
     "DistributionMetric",
@@ -49,6 +50,7 @@ __all__ = [
     "StudySettings",
     "TrialRecord",
     "baselines",
+    "call_seconds",
     "cuts_within_reach",
     "export_front",
     "fid",

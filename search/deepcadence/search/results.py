@@ -92,6 +92,11 @@ class StudyResult(BaseModel):
         return sum(trial.reused_from is None for trial in self.trials)
 
     @property
+    def used_cuts(self) -> tuple[int, ...]:
+        """The cuts of all trials."""
+        return tuple(sorted({call for trial in self.trials for call in trial.calls or () if call != "full"}))
+
+    @property
     def search_cost(self) -> float:
         """The search cost in plain runs over all seeds: MACs of all that was run, over those of the reference."""
         predictor = 0.0 if self.predictor is None else self.predictor.runs

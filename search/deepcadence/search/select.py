@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from deepcadence.search.errors import SearchError
 from deepcadence.search.results import StudyResult, TrialRecord
+from deepcadence.search.timing import CallSeconds
 
 
 def select(
@@ -14,6 +15,7 @@ def select(
     target_speedup: float | None = None,
     max_macs: float | None = None,
     min_quality: Mapping[str, float] | None = None,
+    seconds: CallSeconds | None = None,
 ) -> TrialRecord:
     """The best schedule of a study within limits.
 
@@ -21,10 +23,11 @@ def select(
 
     Args:
         result: the study.
-        target_speedup: at least so many times fewer MACs.
+        target_speedup: at least so many times cheaper than full calls only.
         max_macs: at most so many MACs of a call on average, per sample.
         min_quality: at least these values on the search seeds, by metric: {"psnr": 30.0} in dB, "ssim", or the
             study's own quality function by its name.
+        seconds: makes time the cost, on the device where it was measured, see `call_seconds`; else MACs are.
 
     Raises:
         SearchError: no limit was given, or no schedule of the study is within them; says what is within reach.
@@ -35,47 +38,36 @@ def select(
     schedules = [trial for trial in result.trials if trial.calls is not None]
     if not schedules:
         raise SearchError(f"study {result.study_name!r} has no finished schedule to choose from")
-    cheap = _cheap(result, schedules, target_speedup, max_macs)
-    good = _good(result, cheap, least)
-    if target_speedup is None and max_macs is None:
-        return max(good, key=lambda trial: (trial.speedup, result.quality(trial)))
-    return max(good, key=lambda trial: (result.quality(trial), trial.speedup))
+    speedup = {t.number: t.speedup if seconds is None else seconds.speedup(t) for t in schedules}
 
+    def said(trial: TrialRecord, metrics: Iterable[str]) -> str:
+        values = " and ".join(f"{metric} {result.quality(trial, metric):.4g}" for metric in metrics)
+        return f"has {values}, {speedup[trial.number]:.2f} times cheaper, with {trial.mean_macs:.4g} MACs a call"
 
-def _cheap(
-    result: StudyResult, schedules: Sequence[TrialRecord], target_speedup: float | None, max_macs: float | None
-) -> list[TrialRecord]:
-    """Those within the limits of cost."""
-    fastest = max(schedules, key=lambda trial: trial.speedup)
-    reach = (
-        f"the cheapest takes {fastest.mean_macs:.4g} MACs a call, {fastest.speedup:.2f} times fewer, at "
-        f"{_qualities(result, fastest, [result.metric])}. More trials, larger intervals or an outer cut may reach "
-        "further"
-    )
-    if target_speedup is not None and fastest.speedup < target_speedup:
-        raise SearchError(f"no schedule of the study is {target_speedup:g} times cheaper; {reach}")
-    if max_macs is not None and fastest.mean_macs > max_macs:
-        raise SearchError(f"no schedule of the study takes at most {max_macs:.4g} MACs a call; {reach}")
-    return [
+    cheap = [
         trial
         for trial in schedules
-        if (target_speedup is None or trial.speedup >= target_speedup)
+        if (target_speedup is None or speedup[trial.number] >= target_speedup)
         and (max_macs is None or trial.mean_macs <= max_macs)
     ]
-
-
-def _good(result: StudyResult, cheap: Sequence[TrialRecord], least: Mapping[str, float]) -> list[TrialRecord]:
-    """Those of at least such quality."""
+    if not cheap:
+        cheapest = max(schedules, key=lambda trial: speedup[trial.number])
+        raise SearchError(
+            f"no schedule of the study is {_wish(target_speedup, max_macs)}; the cheapest "
+            f"{said(cheapest, [result.metric])}. More trials, larger intervals or an outer cut may reach further"
+        )
     good = [t for t in cheap if all(result.quality(t, metric) >= value for metric, value in least.items())]
     if not good:
-        wish = " and ".join(f"{metric} {value:g}" for metric, value in least.items())
+        wanted = " and ".join(f"{metric} {value:g}" for metric, value in least.items())
         best = max(cheap, key=lambda trial: result.quality(trial, next(iter(least))))
-        raise SearchError(
-            f"no schedule within the limits of cost has {wish} or more; the best has "
-            f"{_qualities(result, best, least)}, at {best.speedup:.2f} times fewer MACs"
-        )
-    return good
+        raise SearchError(f"no schedule within the limits of cost has {wanted} or more; the best {said(best, least)}")
+    if target_speedup is None and max_macs is None:
+        return max(good, key=lambda trial: (speedup[trial.number], result.quality(trial)))
+    return max(good, key=lambda trial: (result.quality(trial), speedup[trial.number]))
 
 
-def _qualities(result: StudyResult, trial: TrialRecord, metrics: Mapping[str, float] | Sequence[str]) -> str:
-    return " and ".join(f"{metric} {result.quality(trial, metric):.4g}" for metric in metrics)
+def _wish(target_speedup: float | None, max_macs: float | None) -> str:
+    """The limits of cost in words."""
+    words = [] if target_speedup is None else [f"{target_speedup:g} times cheaper"]
+    words += [] if max_macs is None else [f"of at most {max_macs:.4g} MACs a call"]
+    return " and ".join(words)
