@@ -149,7 +149,13 @@ def take_part(
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
         objective = Objective(evaluator, space, metric, settings.trials)
-        _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
+        try:
+            _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
+        except optuna.exceptions.StorageInternalError as error:
+            raise SearchError(
+                f"the database of study {study.study_name!r} failed, or was away for too long: "
+                f"{str(error.__cause__ or error).splitlines()[0]}. What was finished before is kept: run the same again"
+            ) from error
     return StudyResult.from_study(study)
 
 
