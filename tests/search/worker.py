@@ -1,12 +1,14 @@
-"""A worker of a study as its own process: python -m tests.search.worker STORAGE TRIALS SECONDS_PER_BATCH.
+"""A worker of a study as its own process: python -m tests.search.worker STORAGE TRIALS SECONDS_PER_BATCH [FOLDER].
 
-With `join` for TRIALS it joins the study that another one began.
+With `join` for TRIALS it joins the study that another one began. With FOLDER it begins when three have met there.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +45,10 @@ def workload() -> Workload:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     Slow.seconds = float(sys.argv[3])
+    for folder in map(Path, sys.argv[4:]):
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < 3:
+            time.sleep(0.05)
     if sys.argv[2] == "join":
         joining.Workload = Slow  # type: ignore[misc,attr-defined]
         join_study(workload().pipeline, sys.argv[1])
