@@ -50,7 +50,7 @@ if __name__ == "__main__":
         while len(list(folder.iterdir())) < 3:
             time.sleep(0.05)
     if sys.argv[2] == "join":
-        joining.Workload = Slow  # type: ignore[misc,attr-defined]
+        joining.Workload = Slow  # type: ignore[attr-defined]
         join_study(workload().pipeline, sys.argv[1])
     else:
         run_study(workload(), storage=sys.argv[1], trials=int(sys.argv[2]), **SMALL)

@@ -6,6 +6,7 @@ from deepcadence.search import _extra as _extra  # isort: skip - says what is mi
 from deepcadence.search.agreement import Agreement, PredictorInfo
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate, Origin
+from deepcadence.search.clip import ClipScore
 from deepcadence.search.distribution import DistributionMetric, DistributionValue, fid, kid, load_extractor
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress, Reference
@@ -28,6 +29,7 @@ __all__ = [
     "Agreement",
     "CallSeconds",
     "Candidate",
+    "ClipScore",
     "Comparison",
     "DistributionMetric",
     "DistributionValue",
