@@ -87,9 +87,8 @@ def search(
     with a limit on quality alone it is the cheapest.
 
     Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly; with --cost time the search
-    is the same, and the choice goes by time. Uniform 1:N schedules,
-    the published ones and plain fewer steps are always tried too, and schedules that a predictor holds to be best.
-    The choice is measured again on held-out seeds.
+    is the same, and the choice goes by time. Uniform 1:N schedules, the published ones and plain fewer steps are always
+    tried too, and schedules that a predictor holds to be best. The choice is measured again on held-out seeds.
 
     The study can be stopped at any time and resumed with the same command. Several machines can share it in one
     database: run `deepcadence worker` on the others.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.multimodal import clip_score
 
 from deepcadence.search.errors import SearchError
 
@@ -50,4 +49,6 @@ class ClipScore:
         return torch.stack([self._one(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)])
 
     def _one(self, picture: Tensor, prompt: str) -> Tensor:
+        from torchmetrics.functional.multimodal import clip_score  # there only where transformers is
+
         return clip_score(picture.to(self._model.device), prompt, lambda: (self._model, self._processor)).cpu()

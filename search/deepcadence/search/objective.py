@@ -40,7 +40,7 @@ class Objective:
         self._space = space
         self._metric = metric if metric in ("psnr", "ssim") else "own"
         self._trials = trials
-        self.last_number: int | None = None
+        self.last_number: int | None = None  # of the trial that was run last, unless it broke
 
     def prepare(self) -> None:
         """Run the reference, if that was not done: its failure is the study's, not a trial's."""
@@ -48,6 +48,15 @@ class Objective:
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, float]:
         self.last_number = trial.number
+        try:
+            return self._run(trial)
+        except (SearchError, optuna.exceptions.UpdateFinishedTrialError):
+            raise
+        except BaseException:
+            self.last_number = None  # the error is no answer of the storage
+            raise
+
+    def _run(self, trial: optuna.Trial) -> tuple[float, float]:
         trial.set_user_attr(WORKER, this_worker())
         others = trial.study.get_trials(deepcopy=False)
         candidate = self._candidate(trial, others)

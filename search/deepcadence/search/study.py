@@ -197,6 +197,7 @@ class _Worker:
                 return
 
     def _one_trial(self) -> None:
+        self._objective.last_number = None
         try:
             self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError, AssertionError):  # Optuna knows none of this
