@@ -150,7 +150,7 @@ def test_search_within_limits_and_a_worker_that_joins(
     held_out = HeldOut.load(tmp_path / "schedule.held-out.json")
     assert all(row.mean_macs <= macs for row in held_out.rows)
 
-    again = invoke("search", ddim_folder, "--profile", profile, "--cost", "time", "--min-speedup", 1.0, *few)
+    again = invoke("search", ddim_folder, "--profile", profile, "--cost", "time", "--min-quality", "psnr=1", *few)
     assert again.exit_code == 0, again.stderr
     assert "timing calls: 1/1" in again.stderr
 

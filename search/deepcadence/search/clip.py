@@ -9,6 +9,8 @@ from torch import Tensor
 
 from deepcadence.search.errors import SearchError
 
+_BATCH = 32
+
 
 class ClipScore:
     """CLIP score (Hessel et al. 2021, arXiv 2104.08718) of images and their prompts: 100 max(cosine, 0) each.
@@ -45,10 +47,13 @@ class ClipScore:
         """
         if len(prompts) != len(images):
             raise SearchError(f"CLIP score takes a prompt for each of {len(images)} images, found {len(prompts)}")
-        pictures = (images.expand(-1, 3, -1, -1).clamp(0, 1) * 255).round().to(torch.uint8)
-        return torch.stack([self._one(picture, prompt) for picture, prompt in zip(pictures, prompts, strict=True)])
+        pictures = (images.expand(-1, 3, -1, -1).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        starts = range(0, len(prompts), _BATCH)
+        return torch.cat([self._scores(pictures[at : at + _BATCH], prompts[at : at + _BATCH]) for at in starts])
 
-    def _one(self, picture: Tensor, prompt: str) -> Tensor:
-        from torchmetrics.functional.multimodal import clip_score  # there only where transformers is
-
-        return clip_score(picture.to(self._model.device), prompt, lambda: (self._model, self._processor)).cpu()
+    def _scores(self, pictures: Tensor, prompts: tuple[str, ...]) -> Tensor:
+        inputs = self._processor(
+            text=list(prompts), images=list(pictures.numpy()), return_tensors="pt", padding=True, truncation=True
+        )
+        output = self._model(**inputs.to(self._model.device))
+        return 100 * torch.cosine_similarity(output.image_embeds, output.text_embeds).clamp(min=0).cpu()
