@@ -35,6 +35,7 @@ def test_an_operation_waits_for_the_server(
     assert "the database does not answer" in said[0]
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_server_that_stays_away_is_an_error(
     study: optuna.Study, postgresql_outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
