@@ -4,6 +4,7 @@ Fixtures for the two that not every machine has:
 
     def test_page(browser): ...            # a headless Chromium, driven by selenium
     def test_storage(postgresql_url): ...  # an empty PostgreSQL database of a throw-away server
+    def test_outage(postgresql_url, postgresql_outage): ...  # with postgresql_outage(): the server is down
 
 Without them a test is skipped by name; where `CI=true` it fails instead.
 """
@@ -16,7 +17,8 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -70,36 +72,68 @@ def browser() -> Iterator[WebDriver]:
     driver.quit()
 
 
+class _Server:
+    """A PostgreSQL server in a folder of its own."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._folder = programs, folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://test@127.0.0.1:{self._port}"
+        _as_postgres(folder, programs / "initdb", "-D", "data", "-U", "test", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        self._control("-l", "log", "-o", f"-p {self._port} -k '' -h 127.0.0.1 -F", "start")
+
+    def stop(self) -> None:
+        """At once: connections are cut, and the next start recovers as after a crash."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        _as_postgres(self._folder, self._programs / "pg_ctl", "-D", "data", "-w", *arguments)
+
+
 @pytest.fixture(scope="session")
-def _postgresql_server() -> Iterator[str]:
-    """Base URL of a PostgreSQL server that lives as long as the test session."""
+def _postgresql_server() -> Iterator[_Server]:
+    """A PostgreSQL server that lives as long as the test session."""
     initdb = next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None) or shutil.which("initdb")
     if initdb is None:
         missing("PostgreSQL server", "install postgresql")
-    programs = Path(initdb).resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="deepcadence-postgresql-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     try:
-        _as_postgres(folder, programs / "initdb", "-D", "data", "-U", "test", "-A", "trust", "--no-sync")
-        options = f"-p {port} -k '' -h 127.0.0.1 -F"
-        _as_postgres(folder, programs / "pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
-        yield f"postgresql+psycopg://test@127.0.0.1:{port}"
-        _as_postgres(folder, programs / "pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+        server = _Server(Path(initdb).resolve().parent, folder)
+        server.start()
+        yield server
+        server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def postgresql_url(_postgresql_server: str) -> str:
+def postgresql_url(_postgresql_server: _Server) -> str:
     """SQLAlchemy URL of a new, empty PostgreSQL database."""
     import psycopg
 
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(_postgresql_server.replace("+psycopg", "") + "/postgres", autocommit=True) as connection:
+    with psycopg.connect(_postgresql_server.url.replace("+psycopg", "") + "/postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-    return f"{_postgresql_server}/{name}"
+    return f"{_postgresql_server.url}/{name}"
+
+
+@pytest.fixture
+def postgresql_outage(_postgresql_server: _Server) -> Callable[[], AbstractContextManager[None]]:
+    """`with postgresql_outage(): ...`: the server of `postgresql_url` is down inside."""
+
+    @contextmanager
+    def outage() -> Iterator[None]:
+        _postgresql_server.stop()
+        try:
+            yield
+        finally:
+            _postgresql_server.start()
+
+    return outage
 
 
 def _as_postgres(folder: Path, program: Path, *arguments: str) -> None:

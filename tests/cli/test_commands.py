@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from deepcadence.cli.limits import macs_number
 from deepcadence.probe import Profile
 from deepcadence.schedules import Schedule
 from deepcadence.search import HeldOut, StudyResult
@@ -111,7 +112,62 @@ def test_search_wants_a_target(invoke: Invoke, ddim_folder: Path, profile: Path)
     result = invoke("search", ddim_folder, "--profile", profile)
     assert result.exit_code == 2
     assert "--target-speedup" in result.stderr
-    assert "--min-psnr" in result.stderr
+    assert "--max-macs or --min-quality" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [
+        ("--max-macs", "lots", "found 'lots'"),
+        ("--max-macs", "0", "found '0'"),
+        ("--min-quality", "psnr", "expected psnr=VALUE or ssim=VALUE"),
+        ("--min-quality", "fid=3", "expected psnr=VALUE or ssim=VALUE"),
+    ],
+)
+def test_search_explains_limits_that_are_none(
+    invoke: Invoke, ddim_folder: Path, profile: Path, option: str, value: str, complaint: str
+) -> None:
+    result = invoke("search", ddim_folder, "--profile", profile, option, value)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_numbers_of_macs() -> None:
+    assert [macs_number(text) for text in ("200G", "1.5t", "3e9", "12")] == [2e11, 1.5e12, 3e9, 12.0]
+
+
+def test_search_within_limits_and_a_worker_that_joins(
+    invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path
+) -> None:
+    few = ("--trials", 1, "--seeds", 2, "--held-out", 2, "--device", "cpu", "--cut", 0)
+    macs = Profile.load(profile).meta.macs.full / 1.2
+    result = invoke("search", ddim_folder, "--profile", profile, "--max-macs", macs, "--min-quality", "psnr=1", *few)
+    assert result.exit_code == 0, result.stderr
+    cost = Schedule.load(tmp_path / "schedule.json").cost
+    assert cost is not None
+    assert cost.mean_macs is not None
+    assert cost.mean_macs <= macs
+    held_out = HeldOut.load(tmp_path / "schedule.held-out.json")
+    assert all(row.mean_macs <= macs for row in held_out.rows)
+
+    again = invoke("search", ddim_folder, "--profile", profile, "--cost", "time", "--min-quality", "psnr=1", *few)
+    assert again.exit_code == 0, again.stderr
+    assert "timing calls: 1/1" in again.stderr
+
+    trials = len(StudyResult.from_storage("sqlite:///study.db").trials)
+    worker = invoke("worker", ddim_folder, "--device", "cpu", "--json")
+    assert worker.exit_code == 0, worker.stderr
+    assert json.loads(worker.stdout) == {"study": "deepcadence", "trials": trials, "failed": 0, "own": []}
+    assert f"is complete: {trials} trials, 0 of them run by this worker" in worker.stderr
+
+
+def test_a_worker_waits_for_its_study_as_long_as_it_was_told(invoke: Invoke, ddim_folder: Path) -> None:
+    result = invoke("worker", ddim_folder, "--storage", "none.db")
+    assert result.exit_code == 1
+    assert "none.db: no such file" in result.stderr
+    result = invoke("worker", ddim_folder, "--storage", "none.db", "--wait", 0.001)
+    assert result.exit_code == 1
+    assert "waiting up to 0.001 minutes" in result.stderr
 
 
 def test_search_says_what_is_within_reach(invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ A page is run from top to bottom, in a folder and a namespace of its own, as a r
 - `python` is executed; `pycon` is a doctest;
 - `console` lines that begin with `$` are run (deepcadence) or checked (make, pip, python -m, ...); lines behind a
   command are what it must print;
-- `json` and `toml` are parsed, and JSON is loaded where it is a schedule.
+- `json` and `toml` are parsed, and JSON is loaded where it is a schedule;
+- `bash` must have no error of syntax, and its lines that begin with deepcadence are run; so are the commands of the
+  containers in `yaml`.
 
 A language that is none of these fails, so that nothing is passed over. What takes long is made small on the way, by
 `SMALLER`: the same text with other numbers.
@@ -18,11 +20,14 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from typer.testing import CliRunner
 
 from deepcadence.cli._app import app
@@ -87,23 +92,29 @@ class Page:
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
     def run(self) -> None:
+        runners: dict[str, Callable[[Block, str], object]] = {
+            "python": self._python,
+            "pycon": self._doctest,
+            "console": self._console,
+            "bash": self._script,
+            "yaml": self._jobs,
+            "json": self._json,
+            "toml": lambda block, _: tomllib.loads(block.text),
+        }
         for block in blocks(self.path):
             place = f"{self.path.relative_to(ROOT)}:{block.line}"
-            if block.language == "python":
-                code = compile("\n" * (block.line - 1) + smaller(block.text), str(self.path), "exec")
-                exec(code, self.names)  # noqa: S102 - our own text
-            elif block.language == "pycon":
-                self._doctest(block, place)
-            elif block.language == "console":
-                self._console(block, place)
-            elif block.language == "toml":
-                tomllib.loads(block.text)
-            elif block.language == "json":
-                data = json.loads(block.text)
-                if "calls" in data:
-                    Schedule.loads(block.text, source=place)
+            if block.language in runners:
+                runners[block.language](block, place)
             else:
                 assert block.language in PROSE, f"{place}: nobody runs a block of {block.language!r}"
+
+    def _python(self, block: Block, _: str) -> None:
+        code = compile("\n" * (block.line - 1) + smaller(block.text), str(self.path), "exec")
+        exec(code, self.names)  # noqa: S102 - our own text
+
+    def _json(self, block: Block, place: str) -> None:
+        if "calls" in json.loads(block.text):
+            Schedule.loads(block.text, source=place)
 
     def _doctest(self, block: Block, place: str) -> None:
         test = doctest.DocTestParser().get_doctest(block.text, self.names, place, str(self.path), block.line - 1)
@@ -121,6 +132,18 @@ class Page:
             for wanted in filter(None, map(str.rstrip, expected.splitlines())):
                 assert wanted in [shown.rstrip() for shown in said.splitlines()], f"{place}: {line}\n{said}"
 
+    def _script(self, block: Block, place: str) -> None:
+        checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, f"{place}: {checked.stderr}"
+        for line in re.sub(r" *\\\n *", " ", block.text).splitlines():
+            if line.strip().startswith("deepcadence"):
+                self._command(line.strip(), place)
+
+    def _jobs(self, block: Block, place: str) -> None:
+        for job in yaml.safe_load_all(block.text):
+            for container in job["spec"]["template"]["spec"]["containers"]:
+                self._command(shlex.join(container["command"]), place)
+
     def _command(self, command: str, place: str) -> str:
         words = shlex.split(command)
         if words[0] == "deepcadence":
@@ -134,7 +157,7 @@ class Page:
             words = _without(words, "--prompts")
         if words[0] in ("demo", "--install-completion", "--show-completion"):
             words = [words[0], "--help"]  # the demo has tests of its own, and takes minutes
-        elif words[0] in ("probe", "search", "generate") and "--device" not in words:
+        elif words[0] in ("probe", "search", "worker", "generate") and "--device" not in words:
             words += ["--device", "cpu"]
         result = CliRunner().invoke(app, words, env={"COLUMNS": "200", "NO_COLOR": "1"})
         assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.stderr}"

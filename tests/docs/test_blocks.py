@@ -53,7 +53,7 @@ def test_every_block_of_the_page(path: Path, desk: Path, tmp_path: Path, monkeyp
 
 def test_the_pages_that_matter_have_blocks() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in WITH_BLOCKS}
-    how_to = {f"docs/how-to/{name}.md" for name in ("profile", "search", "serve", "watch")}
+    how_to = {f"docs/how-to/{name}.md" for name in ("profile", "search", "many-machines", "serve", "watch")}
     assert {"README.md", "docs/get-started.md", "docs/literature.md", "docs/formats/schedule.md"} | how_to <= names
 
 
@@ -84,6 +84,12 @@ def test_smaller_changes_numbers_only() -> None:
         ('```console\n$ pip install "deepcadence[nonsense]"\n```', "nonsense"),
         ("```json\n{\n```", "Expecting"),
         ('```json\n{"format": "deepcadence/schedule", "version": 1, "calls": [1]}\n```', "calls"),
+        ("```bash\nif true; then\n```", "syntax error"),
+        ("```bash\nif true; then\n    deepcadence schedule show none.json\nfi\n```", "No such file"),
+        (
+            "```yaml\nspec: {template: {spec: {containers: [{command: [make, nonsense]}]}}}\n```",
+            "make nonsense",
+        ),
         ("```haskell\nmain\n```", "haskell"),
     ],
 )

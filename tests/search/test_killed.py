@@ -8,13 +8,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from deepcadence.probe import Workload
 from deepcadence.search import StudyResult, run_study
 from deepcadence.search.objective import CANDIDATE
 from deepcadence.search.storage import WORKER, open_storage, quiet
@@ -23,12 +28,13 @@ from tests.search.worker import SMALL, workload
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300
+Outage = Callable[[], AbstractContextManager[None]]
 
 
-def start(storage: str, trials: int, seconds: float) -> subprocess.Popen[bytes]:
+def start(storage: str, trials: int | str, seconds: float, *together: Path) -> subprocess.Popen[bytes]:
     roots = [str(ROOT), *(str(ROOT / name) for name in ("schedules", "probe", "search"))]
     path = os.pathsep.join([*roots, os.environ.get("PYTHONPATH", "")])
-    words = [sys.executable, "-m", "tests.search.worker", storage, str(trials), str(seconds)]
+    words = [sys.executable, "-m", "tests.search.worker", storage, *map(str, (trials, seconds, *together))]
     return subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
 
 
@@ -113,6 +119,40 @@ def test_workers_share_a_study_on_postgresql_and_one_is_killed(postgresql_url: s
     check_complete(result, backend, 6)
     check_kept(before, backend)
     assert run_study(workload(), storage=postgresql_url, trials=6, **SMALL) == result
+
+
+class Stopped(Workload):
+    """A study whose first run is stopped: begun, with nothing done."""
+
+    def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+
+def test_three_workers_of_which_one_is_killed_and_a_server_that_is_restarted(
+    postgresql_url: str, postgresql_outage: Outage, tmp_path: Path
+) -> None:
+    backend = open_storage(postgresql_url)
+    plain = workload()
+    with pytest.raises(KeyboardInterrupt):
+        run_study(Stopped(plain.pipeline, steps=6, seeds=(0, 1)), storage=postgresql_url, trials=6, **SMALL)
+    workers = [start(postgresql_url, "join", 1.0, tmp_path) for _ in range(3)]
+    victim, *others = workers
+    try:
+        before = kill_in_a_trial(backend, victim, 2)
+        assert sum(t.state == TrialState.COMPLETE for t in before) < 12  # the others are in the middle of the study
+        with postgresql_outage():
+            time.sleep(3.0)  # longer than a trial: each finds no server when it wants to store its own
+        assert [worker.wait(timeout=TIMEOUT) for worker in others] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    result = StudyResult.from_storage(postgresql_url)
+    check_complete(result, backend, 6)
+    check_kept(before, backend)
+    lost = [t.number for t in before if t.user_attrs.get(WORKER, {}).get("pid") == victim.pid]
+    assert {t.number: t.state for t in trials_of(backend)}[lost[-1]] == TrialState.FAIL
+    assert run_study(plain, storage=postgresql_url, trials=6, **SMALL) == result
 
 
 def study_with_running_trial(worker: dict[str, object] | None) -> optuna.Study:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from deepcadence.schedules import ModelInfo, SamplerInfo
-from deepcadence.search import Metric, SearchError, StudyResult, TrialRecord, select
+from deepcadence.search import CallSeconds, SearchError, StudyResult, TrialRecord, select
 
 
 def trial(number: int, speedup: float, psnr: float, **changes: Any) -> TrialRecord:
@@ -26,7 +26,7 @@ def trial(number: int, speedup: float, psnr: float, **changes: Any) -> TrialReco
     return TrialRecord(**(values | changes))
 
 
-def study(*trials: TrialRecord, metric: Metric = "psnr") -> StudyResult:
+def study(*trials: TrialRecord, metric: str = "psnr") -> StudyResult:
     return StudyResult(
         study_name="s",
         metric=metric,
@@ -61,27 +61,66 @@ def test_target_speedup_takes_the_best_that_is_fast_enough() -> None:
     assert select(RESULT, target_speedup=3.0).number == 3
 
 
-def test_min_psnr_takes_the_cheapest_that_is_good_enough() -> None:
-    assert select(RESULT, min_psnr=30).number == 2
-    assert select(RESULT, min_psnr=10).number == 3
-    assert select(RESULT, min_psnr=38).number == 0
+def test_max_macs_is_a_limit_of_the_same_kind() -> None:
+    assert select(RESULT, max_macs=100).number == 0
+    assert select(RESULT, max_macs=50).number == 2
+    assert select(RESULT, max_macs=40).number == 3
+    assert select(RESULT, max_macs=50, target_speedup=3.0).number == 3
+    assert select(RESULT, max_macs=34, target_speedup=1.5).number == 3
 
 
-def test_both_wishes() -> None:
-    assert select(RESULT, target_speedup=1.8, min_psnr=32).number == 2
+def test_quality_alone_takes_the_cheapest_that_is_good_enough() -> None:
+    assert select(RESULT, min_quality={"psnr": 30}).number == 2
+    assert select(RESULT, min_quality={"psnr": 10}).number == 3
+    assert select(RESULT, min_quality={"psnr": 38}).number == 0
+    assert select(RESULT, min_quality={"ssim": 0.8}).number == 3  # here ssim falls as psnr rises
+    assert select(RESULT, min_quality={"psnr": 25, "ssim": 0.68}).number == 1
+
+
+def test_cost_and_quality() -> None:
+    assert select(RESULT, target_speedup=1.8, min_quality={"psnr": 32}).number == 2
+    assert select(RESULT, target_speedup=1.8, min_quality={"ssim": 0.68}).number == 1
+    assert select(RESULT, max_macs=67, min_quality={"psnr": 32}).number == 0
+
+
+def test_a_quality_function_of_ones_own_is_chosen_by() -> None:
+    result = study(trial(0, 2.0, 30, own=1.0), trial(1, 2.0, 28, own=2.0), metric="sharpness")
+    assert select(result, target_speedup=2).number == 1
+    assert [t.number for t in result.front()] == [1]
+    assert select(result, target_speedup=2, min_quality={"psnr": 29}).number == 0
+    assert select(result, min_quality={"sharpness": 1.5}).number == 1
+    with pytest.raises(SearchError, match="has no quality 'clip'; it has psnr, ssim, sharpness"):
+        select(result, min_quality={"clip": 1})
+    with pytest.raises(SearchError, match="has no quality 'sharpness'; it has psnr, ssim"):
+        select(RESULT, min_quality={"sharpness": 1})
+
+
+def test_cost_may_be_time_on_a_device() -> None:
+    seconds = CallSeconds(full=4.0, partial={0: 1.0, 1: 3.0})
+    inner, outer = ("full", 1, 1, 1), ("full", 0, "full", 0)
+    assert seconds.speedup(trial(0, 9.0, 30, calls=inner)) == 16 / 13
+    result = study(trial(0, 2.0, 30, calls=inner), trial(1, 1.5, 20, calls=outer), trial(2, 1.1, 25, calls=("full",)))
+    assert select(result, target_speedup=1.4).number == 0
+    assert select(result, target_speedup=1.4, seconds=seconds).number == 1  # 1.6 times less time, for fewer saved MACs
+    assert select(result, target_speedup=1.1, seconds=seconds).number == 0
+    assert select(result, min_quality={"psnr": 20}, seconds=seconds).number == 1
+    with pytest.raises(SearchError, match=r"the cheapest has psnr 20, 1\.60 times cheaper"):
+        select(result, target_speedup=2, seconds=seconds)
 
 
 def test_what_is_out_of_reach_says_what_is_within() -> None:
-    with pytest.raises(SearchError, match=r"3.5 times cheaper; the cheapest is 3.00 times, at 20.00 dB"):
+    with pytest.raises(SearchError, match=r"3.5 times cheaper; the cheapest has psnr 20, 3.00 times cheaper"):
         select(RESULT, target_speedup=3.5)
-    with pytest.raises(SearchError, match=r"reaches 50 dB; the best has 40.00 dB, at 1.50 times"):
-        select(RESULT, min_psnr=50)
-    with pytest.raises(SearchError, match=r"at least 2 times reaches 36 dB; the best has 35.00 dB"):
-        select(RESULT, target_speedup=2, min_psnr=36)
+    with pytest.raises(SearchError, match=r"of at most 33 MACs a call; the cheapest .* with 33.33 MACs a call"):
+        select(RESULT, max_macs=33)
+    with pytest.raises(SearchError, match=r"has psnr 50 or more; the best has psnr 40, 1.50 times cheaper"):
+        select(RESULT, min_quality={"psnr": 50})
+    with pytest.raises(SearchError, match=r"has psnr 36 or more; the best has psnr 35, 2.10 times cheaper"):
+        select(RESULT, target_speedup=2, min_quality={"psnr": 36})
     with pytest.raises(SearchError, match="nothing to choose by"):
         select(RESULT)
     with pytest.raises(SearchError, match="no finished schedule"):
-        select(study(), min_psnr=1)
+        select(study(), min_quality={"psnr": 1})
 
 
 def test_the_choice_is_on_the_front_of_the_studys_metric() -> None:

@@ -188,6 +188,28 @@ def test_ctrl_c_leaves_a_study_that_goes_on(workload: Workload, storage: Path) -
     assert done.failed == ()
 
 
+class Broken(Workload):
+    """An error that is none of ours, in the third run."""
+
+    runs = 0
+
+    def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+        Broken.runs += 1
+        if Broken.runs == 3:
+            raise ValueError("a pipeline's own")
+        return super().run(seeds, steps=steps)
+
+
+def test_an_error_of_the_pipeline_ends_the_study_and_is_tried_again(workload: Workload, storage: Path) -> None:
+    Broken.runs = 0
+    broken = Broken(workload.pipeline, steps=6, seeds=(0, 1), batch_size=2)
+    with pytest.raises(ValueError, match="a pipeline's own"):
+        run_study(broken, storage=storage, trials=1, **SMALL)
+    assert len(StudyResult.from_storage(storage).trials) == 1
+    done = run_study(broken, storage=storage, trials=1, **SMALL)
+    assert origins(done) == {"fewer_steps": 1, "nonuniform": 1, "published": 1, "uniform": 4}
+
+
 def test_optuna_is_left_as_it_was(workload: Workload, capfd: pytest.CaptureFixture[str]) -> None:
     before = optuna.logging.get_verbosity()
     run_study(workload, trials=1, max_uniform=1, max_published=0, fewer_steps=(), max_predicted=0)

@@ -9,6 +9,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json, stdout
+from deepcadence.cli.limits import Cost, macs_number, quality_limits
 from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 
@@ -30,12 +31,33 @@ def search(
     ),
     target_speedup: Annotated[
         float | None,
-        typer.Option("--target-speedup", min=1.0, help="The best schedule with at least this many times fewer MACs."),
+        typer.Option("--target-speedup", "--min-speedup", min=1.0, help="At least this many times cheaper."),
     ] = None,
-    min_psnr: Annotated[
+    max_macs: Annotated[
         float | None,
-        typer.Option("--min-psnr", help="The cheapest schedule of at least this PSNR to the uncached images.  [dB]"),
+        typer.Option(
+            "--max-macs",
+            metavar="MACS",
+            parser=macs_number,
+            help="At most this many MACs of a call on average, per sample, such as 200G.",
+            show_default=False,
+        ),
     ] = None,
+    min_quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--min-quality",
+            metavar="METRIC=VALUE",
+            help="At least this quality: psnr=30 (in dB) or ssim=0.95; repeat for both.",
+            show_default=False,
+        ),
+    ] = None,
+    cost: Annotated[
+        Cost,
+        typer.Option(
+            "--cost", help="What a speed-up counts: MACs, or time of the denoiser, which is measured on this device."
+        ),
+    ] = Cost.macs,
     storage: Storage = "sqlite:///study.db",
     study_name: StudyName = "deepcadence",
     trials: Annotated[
@@ -59,14 +81,17 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Search the schedule that keeps the most quality at a speed-up, or is cheapest at a quality.
+    """Search the schedule that keeps the most quality at a cost, or is cheapest at a quality.
 
-    Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly. Uniform 1:N schedules,
-    the published ones and plain fewer steps are always tried too, and schedules that a predictor holds to be best.
-    The choice is measured again on held-out seeds.
+    The schedule that is chosen has the best quality within all limits (--target-speedup, --max-macs, --min-quality);
+    with a limit on quality alone it is the cheapest.
 
-    The study can be stopped at any time and resumed with the same command. Several machines can share one
-    database: run the same command on each.
+    Quality is PSNR to the uncached images of the same seeds. Cost is MACs, counted exactly; with --cost time the search
+    is the same, and the choice goes by time. Uniform 1:N schedules, the published ones and plain fewer steps are always
+    tried too, and schedules that a predictor holds to be best. The choice is measured again on held-out seeds.
+
+    The study can be stopped at any time and resumed with the same command. Several machines can share it in one
+    database: run `deepcadence worker` on the others.
 
     Beside the schedule lies FILE.held-out.json: the comparison, for `deepcadence report`.
 
@@ -75,10 +100,13 @@ def search(
     from deepcadence.cli.held_out import held_out_path
     from deepcadence.cli.outputs import Kind, check_folder, check_output
     from deepcadence.probe import Profile
-    from deepcadence.search import select
+    from deepcadence.search import call_seconds, select
 
-    if target_speedup is None and min_psnr is None:
-        raise typer.BadParameter("say what to look for: this or --min-psnr, or both", param_hint="--target-speedup")
+    least = quality_limits(min_quality or [])
+    if target_speedup is None and max_macs is None and not least:
+        raise typer.BadParameter(
+            "say what to look for: this, --max-macs or --min-quality, or several", param_hint="--target-speedup"
+        )
     check_output(out, Kind.schedule)
     check_output(held_out_path(out), Kind.schedule)
     if front:
@@ -90,8 +118,11 @@ def search(
         result = _study(workload, loaded, storage, study_name, trials, cuts, report)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
-        chosen = select(result, target_speedup=target_speedup, min_psnr=min_psnr)
-        measured, written = _measure(workload, result, chosen.number, held_out, target_speedup, out, front, report)
+        seconds = call_seconds(workload, result.used_cuts, progress=report) if cost is Cost.time else None
+        chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
+        budgets = [target_speedup if seconds is None else None, max_macs and result.full_macs / max_macs]
+        target = max((budget for budget in budgets if budget), default=None)
+        measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepcadence.cli.progress import busy
 from deepcadence.schedules import DeepcadenceError
 
 if TYPE_CHECKING:
+    import torch
+
     from deepcadence.cli.options import Dtype
     from deepcadence.probe import Workload
 
@@ -34,14 +36,25 @@ def load_workload(
         LoadError: the model is not found or cannot be loaded.
         PromptsError: it needs prompts and there are none.
     """
-    with busy(f"loading {model}"):
-        from deepcadence.probe import Workload, load_pipeline
+    from deepcadence.probe import Workload
 
-        quiet_libraries()
-        pipeline = load_pipeline(model, device=device or default_device(), dtype=dtype.torch())
+    pipeline = load_model(model, device, dtype.torch())
     if not prompts and "prompt" in inspect.signature(pipeline.__call__).parameters:
         raise PromptsError(f"{model} makes images from text: give it prompts with --prompts FILE, one a line")
     return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, batch_size=batch_size)
+
+
+def load_model(model: str, device: str | None, dtype: torch.dtype) -> Any:
+    """The pipeline of a MODEL argument, on `device` or the default one.
+
+    Raises:
+        LoadError: the model is not found or cannot be loaded.
+    """
+    with busy(f"loading {model}"):
+        from deepcadence.probe import load_pipeline
+
+        quiet_libraries()
+        return load_pipeline(model, device=device or default_device(), dtype=dtype)
 
 
 def default_device() -> str:

@@ -8,6 +8,7 @@ from deepcadence.probe import Macs, Workload
 from deepcadence.search.baselines import uniform_candidate
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.evaluate import Evaluator, Progress
+from deepcadence.search.quality import QualityFunction
 from deepcadence.search.results import StudyResult
 from deepcadence.search.space import SearchSpace
 
@@ -22,6 +23,7 @@ def best_uniform(
     *,
     order: Literal[0, 1, 2] = 0,
     measure_missing: bool = True,
+    quality: QualityFunction | None = None,
     progress: Progress | None = None,
 ) -> Candidate | None:
     """The uniform schedule with the best quality on the search seeds among those of at most `limit` mean MACs.
@@ -35,6 +37,7 @@ def best_uniform(
         limit: mean MACs per call.
         order: of the extrapolation; 0 holds features.
         measure_missing: run the ones that the study did not; else they do not compete.
+        quality: the study's own quality function, if it has one.
         progress: told of the runs under "uniform baselines".
 
     Returns:
@@ -46,11 +49,10 @@ def best_uniform(
     fitting = [candidate for candidate in uniform if _mean(candidate, macs) <= limit * _ROUNDING]
     missing = [c for c in _smallest_intervals(result, macs, limit, order) if c.calls not in known]
     if measure_missing and missing:
-        evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs)
+        evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs, quality=quality)
         for done, candidate in enumerate(missing, 1):
             measured = evaluator.measure(candidate.schedule())
-            values = measured.psnr if result.metric == "psnr" else measured.ssim
-            known[candidate.calls] = float(values.double().mean())
+            known[candidate.calls] = float(measured.values(result.metric).double().mean())
             fitting.append(candidate)
             if progress is not None:
                 progress("uniform baselines", done, len(missing))

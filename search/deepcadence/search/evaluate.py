@@ -17,7 +17,7 @@ from deepcadence.probe import Macs, Trace, Workload, count_macs
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
-from deepcadence.search.quality import check_images, psnr, ssim
+from deepcadence.search.quality import QualityFunction, check_images, own_quality, psnr, ssim
 
 Progress = Callable[[str, int, int], None]
 """`progress(phase, done, total)`."""
@@ -30,6 +30,7 @@ class Measurement:
     Attributes:
         psnr: (n,) dB against the uncached run, capped at 100; see `quality.psnr`.
         ssim: (n,) against the uncached run.
+        own: (n,), of the evaluator's own quality function, if it has one.
         mean_macs: MACs of a run divided by the calls of the *reference* run, per sample: comparable between
             schedules and runs with fewer steps.
         speedup: MACs of a full call divided by `mean_macs`.
@@ -45,6 +46,18 @@ class Measurement:
     wall_seconds: float
     seconds_per_sample: float
     images: Tensor | None = None
+    own: Tensor | None = None
+
+    def values(self, metric: str) -> Tensor:
+        """(n,) of "psnr" or "ssim", else of the own quality function.
+
+        Raises:
+            SearchError: there is no such function.
+        """
+        found = {"psnr": self.psnr, "ssim": self.ssim}.get(metric, self.own)
+        if found is None:
+            raise SearchError(f"{metric!r} was not measured: the evaluator was given no such function")
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class Evaluator:
     Args:
         workload: pipeline, steps, seeds, prompts.
         macs: cost of a call; counted exactly if not given.
+        quality: a function of one's own that is measured too.
         keep_images: hold on to the images of each measurement.
         progress: told of each batch that is done.
     """
@@ -71,6 +85,7 @@ class Evaluator:
         workload: Workload,
         *,
         macs: Macs | None = None,
+        quality: QualityFunction | None = None,
         keep_images: bool = False,
         progress: Progress | None = None,
     ) -> None:
@@ -78,6 +93,7 @@ class Evaluator:
             raise SearchError("the workload has no seeds; expected at least one")
         self.workload = workload
         self._macs = macs
+        self._quality = quality
         self._keep_images = keep_images
         self._progress = progress
         self._calls: dict[int, int] = {}
@@ -167,7 +183,13 @@ class Evaluator:
             wall_seconds=sum(seconds),
             seconds_per_sample=self._per_sample(batches, seconds),
             images=images if self._keep_images else None,
+            own=None if self._quality is None else own_quality(self._quality, images, reference, self._prompts()),
         )
+
+    def _prompts(self) -> tuple[str, ...]:
+        """Those of the images, one each; () for a model that takes none."""
+        prompts = self.workload.prompts
+        return tuple(prompts[seed % len(prompts)] for seed in self.workload.seeds) if prompts else ()
 
     def _run(
         self, phase: str | None, schedule: Schedule | None = None, steps: int | None = None

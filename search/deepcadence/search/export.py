@@ -12,6 +12,7 @@ from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.heldout import check_held_out, held_out_phases
 from deepcadence.search.identity import check_same_workload
 from deepcadence.search.provenance import documented, held_out_quality
+from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult
 
 
@@ -21,6 +22,7 @@ def export_front(
     folder: str | PathLike[str],
     *,
     seeds: Sequence[int] | None = None,
+    quality: QualityFunction | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write the schedules of the front, cheapest first, as `NN-SPEEDUPx.json`.
@@ -31,6 +33,7 @@ def export_front(
         folder: made if it does not exist; files of the same names are replaced.
         seeds: held-out seeds on which to measure each schedule; without, the files say nothing about quality,
             as figures on search seeds would be too good.
+        quality: the study's own quality function, if it has one.
         progress: phases "held-out: reference" and "held-out: 1 of 7" and so on.
 
     Returns:
@@ -44,18 +47,22 @@ def export_front(
         raise SearchError(f"study {result.study_name!r} has no finished schedule to export")
     check_same_workload(workload, result)
     if seeds is not None:
+        check_function(result.metric, quality)
         check_held_out(seeds, result)
     evaluator = Evaluator(
-        workload.replace(seeds=result.seeds if seeds is None else tuple(seeds)), progress=held_out_phases(progress)
+        workload.replace(seeds=result.seeds if seeds is None else tuple(seeds)),
+        quality=quality,
+        progress=held_out_phases(progress),
     )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for index, trial in enumerate(front, 1):
-        quality = []
+        figures = []
         if seeds is not None:
-            quality = held_out_quality(evaluator.measure(trial.schedule(), phase=f"{index} of {len(front)}"))
-        schedule = documented(trial, workload, evaluator.macs, evaluator.trace.timesteps, quality)
+            measured = evaluator.measure(trial.schedule(), phase=f"{index} of {len(front)}")
+            figures = held_out_quality(measured, result.metric)
+        schedule = documented(trial, workload, evaluator.macs, evaluator.trace.timesteps, figures)
         path = target / f"{index:02d}-{trial.speedup:.2f}x.json"
         schedule.save(path)
         written.append(path)

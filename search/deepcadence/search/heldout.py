@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress
 from deepcadence.search.identity import check_same_workload
 from deepcadence.search.provenance import documented, held_out_quality
+from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
 from deepcadence.search.timing import wall_speedups
@@ -35,7 +36,8 @@ class Comparison(BaseModel):
         seconds_per_sample: of this, image decoding included.
         psnr: dB against the uncached run of the same seeds.
         ssim: against the same.
-        psnr_difference, ssim_difference: chosen minus this, paired by seed; None for the chosen itself.
+        own: of the study's own quality function; None if it has none.
+        psnr_difference, ssim_difference, own_difference: chosen minus this, paired by seed; None for the chosen itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +57,8 @@ class Comparison(BaseModel):
     ssim: Estimate
     psnr_difference: Estimate | None = None
     ssim_difference: Estimate | None = None
+    own: Estimate | None = None
+    own_difference: Estimate | None = None
 
 
 class HeldOut(BaseModel):
@@ -136,6 +140,7 @@ def finalize(
     seeds: Sequence[int] | None = None,
     target_speedup: float | None = None,
     measure_missing: bool = True,
+    quality: QualityFunction | None = None,
     progress: Progress | None = None,
 ) -> HeldOut:
     """Measure a choice on held-out seeds, next to the best uniform schedules and fewer steps within the same budget.
@@ -152,20 +157,23 @@ def finalize(
         seeds: held-out seeds, at least two; default: 256, see `held_out_seeds`.
         target_speedup: what the choice was made for; sets the budget.
         measure_missing: see `best_uniform`.
+        quality: the study's own quality function, if it has one.
         progress: phases "uniform baselines", "held-out: reference", "held-out: schedule" and so on.
 
     Raises:
-        SearchError: a seed was a search seed, the workload is not that of the study, or images are not finite.
+        SearchError: a seed was a search seed, workload or quality are not those of the study, or images are not finite.
     """
     seeds = held_out_seeds(result) if seeds is None else tuple(seeds)
     check_held_out(seeds, result)
     check_same_workload(workload, result)
-    evaluator = Evaluator(workload.replace(seeds=seeds), progress=held_out_phases(progress))
+    check_function(result.metric, quality)
+    evaluator = Evaluator(workload.replace(seeds=seeds), quality=quality, progress=held_out_phases(progress))
     macs, schedule = evaluator.macs, chosen.schedule()
     limit = schedule.mean_macs(macs.full, macs.partial)
     if target_speedup is not None:
         limit = max(limit, macs.full / target_speedup)
-    rivals = _rivals(evaluator, workload, result, chosen, limit, measure_missing, progress)
+    best = functools.partial(best_uniform, workload, result, macs, limit, measure_missing=measure_missing)
+    rivals = _rivals(evaluator, chosen, limit, functools.partial(best, quality=quality, progress=progress))
     base = evaluator.measure(schedule, phase="schedule")
     speedups = _speedups(evaluator.workload, [chosen, *rivals.values()], held_out_phases(progress))
     rows = {}
@@ -173,7 +181,7 @@ def finalize(
         measured = base if rival.key == chosen.key else evaluator.measure_candidate(rival, phase=name.replace("_", " "))
         rows[name] = _row(evaluator, rival, measured, speedups[rival.key], base)
     return HeldOut(
-        schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base)),
+        schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base, result.metric)),
         chosen=_row(evaluator, chosen, base, speedups[chosen.key]),
         **rows,
         seeds=seeds,
@@ -185,19 +193,12 @@ def finalize(
 
 
 def _rivals(
-    evaluator: Evaluator,
-    workload: Workload,
-    result: StudyResult,
-    chosen: Candidate,
-    limit: float,
-    measure_missing: bool,
-    progress: Progress | None,
+    evaluator: Evaluator, chosen: Candidate, limit: float, best: Callable[..., Candidate | None]
 ) -> dict[str, Candidate]:
-    """The contenders of at most `limit` mean MACs, by their names in `HeldOut`."""
-    best = functools.partial(best_uniform, workload, result, evaluator.macs, limit)
-    found = {"uniform": best(measure_missing=measure_missing, progress=progress)}
+    """The contenders of at most `limit` mean MACs, by their names in `HeldOut`; `best` finds the uniform ones."""
+    found = {"uniform": best()}
     if chosen.order:
-        found["uniform_extrapolated"] = best(order=chosen.order, measure_missing=measure_missing, progress=progress)
+        found["uniform_extrapolated"] = best(order=chosen.order)
     steps = most_steps(evaluator, limit)
     if steps is not None:
         found["fewer_steps"] = Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
@@ -234,6 +235,10 @@ def _row(
         ssim=mean_and_ci(measured.ssim),
         psnr_difference=None if chosen is None else paired_difference(chosen.psnr, measured.psnr),
         ssim_difference=None if chosen is None else paired_difference(chosen.ssim, measured.ssim),
+        own=None if measured.own is None else mean_and_ci(measured.own),
+        own_difference=None
+        if measured.own is None or chosen is None or chosen.own is None
+        else paired_difference(chosen.own, measured.own),
     )
 
 

@@ -72,7 +72,9 @@ def fingerprint(workload: Workload) -> str:
     return digest.hexdigest()
 
 
-def check_identity(study: optuna.Study, now: dict[str, Any]) -> None:
+def check_identity(
+    study: optuna.Study, now: dict[str, Any], *, advice: str = "give another study name to start a new study"
+) -> None:
     """Note down what a new study is about; for an old one, check it.
 
     Raises:
@@ -88,7 +90,7 @@ def check_identity(study: optuna.Study, now: dict[str, Any]) -> None:
         if then.get(key) != now[key]:
             raise SearchError(
                 f"study {study.study_name!r} was made with {words}: {key} is {_short(now[key])}, "
-                f"expected {_short(then.get(key))} as in the study; give another study name to start a new study"
+                f"expected {_short(then.get(key))} as in the study; {advice}"
             )
 
 

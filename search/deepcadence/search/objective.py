@@ -11,7 +11,6 @@ from deepcadence.search.agreement import PredictorInfo
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement
-from deepcadence.search.results import Metric
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import PREDICTOR, RECORD, WORKER
 from deepcadence.search.workers import this_worker
@@ -32,16 +31,16 @@ class Objective:
     Args:
         evaluator: runs things.
         space: where search trials come from.
-        metric: quality to return.
+        metric: quality to return, see `Measurement.values`.
         trials: how many search trials the study is to have; what parallel workers begin beyond that is dropped.
     """
 
-    def __init__(self, evaluator: Evaluator, space: SearchSpace, metric: Metric, trials: int) -> None:
+    def __init__(self, evaluator: Evaluator, space: SearchSpace, metric: str, trials: int) -> None:
         self._evaluator = evaluator
         self._space = space
-        self._metric: Metric = metric
+        self._metric = metric if metric in ("psnr", "ssim") else "own"
         self._trials = trials
-        self.last_number: int | None = None
+        self.last_number: int | None = None  # of the trial that was run last, unless it broke
 
     def prepare(self) -> None:
         """Run the reference, if that was not done: its failure is the study's, not a trial's."""
@@ -49,6 +48,15 @@ class Objective:
 
     def __call__(self, trial: optuna.Trial) -> tuple[float, float]:
         self.last_number = trial.number
+        try:
+            return self._run(trial)
+        except (SearchError, optuna.exceptions.UpdateFinishedTrialError):
+            raise
+        except BaseException:
+            self.last_number = None  # the error is no answer of the storage
+            raise
+
+    def _run(self, trial: optuna.Trial) -> tuple[float, float]:
         trial.set_user_attr(WORKER, this_worker())
         others = trial.study.get_trials(deepcopy=False)
         candidate = self._candidate(trial, others)
@@ -121,13 +129,16 @@ def _reused(candidate: Candidate, twin: FrozenTrial) -> dict[str, Any]:
 
 
 def _figures(measured: Measurement) -> dict[str, Any]:
+    own = measured.own
     return {
         "psnr": float(measured.psnr.double().mean()),
         "ssim": float(measured.ssim.double().mean()),
+        "own": None if own is None else float(own.double().mean()),
         "mean_macs": measured.mean_macs,
         "speedup": measured.speedup,
         "psnr_samples": [round(float(value), 5) for value in measured.psnr],
         "ssim_samples": [round(float(value), 7) for value in measured.ssim],
+        "own_samples": None if own is None else [float(value) for value in own],
         "seconds_per_sample": measured.seconds_per_sample,
         "reused_from": None,
     }

@@ -60,9 +60,12 @@ def documented(
     )
 
 
-def held_out_quality(measured: Measurement) -> list[Quality]:
-    """PSNR and SSIM of a measurement on held-out seeds, with their intervals."""
-    return [_figure("psnr", "dB", mean_and_ci(measured.psnr)), _figure("ssim", "", mean_and_ci(measured.ssim))]
+def held_out_quality(measured: Measurement, own: str | None = None) -> list[Quality]:
+    """PSNR and SSIM of a measurement on held-out seeds, with their intervals; also the function of one's own, `own`."""
+    found = [_figure("psnr", "dB", mean_and_ci(measured.psnr)), _figure("ssim", "", mean_and_ci(measured.ssim))]
+    if own is not None and measured.own is not None:
+        found.append(_figure(own, "", mean_and_ci(measured.own)))
+    return found
 
 
 def _figure(metric: str, unit: str, estimate: Estimate) -> Quality:

@@ -1,14 +1,22 @@
-"""Quality of images against the uncached model's images of the same seeds."""
+"""Quality of images against the uncached model's images of the same seeds: PSNR, SSIM, or a function of one's own."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from deepcadence.search.errors import SearchError
+
+Metric = Literal["psnr", "ssim"]
+"""Quality that a study maximizes: mean PSNR (dB) or mean SSIM against the uncached run."""
+
+QualityFunction = Callable[[Tensor, Tensor, tuple[str, ...]], Tensor]
+"""One's own quality: `function(images, reference, prompts)` gives (n,) values, higher is better. Both images are
+(n, channels, height, width) float32 on the CPU in [0, 1], of the same seeds; prompts are those of the images, or ()."""
 
 PSNR_CAP = 100.0
 """Highest PSNR, in dB: identical images have an infinite one, which would make means and intervals infinite too."""
@@ -51,6 +59,47 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
     if isinstance(values, tuple):
         values = values[0]
     return values.reshape(images.shape[0])
+
+
+def metric_name(metric: str | QualityFunction) -> str:
+    """What a study calls its quality: "psnr", "ssim", or the name of the function (of its class, for an object).
+
+    Raises:
+        SearchError: the name is neither, or a function is called like one of the two.
+    """
+    known = get_args(Metric)
+    if isinstance(metric, str):
+        if metric not in known:
+            raise SearchError(f"there is no metric {metric!r}; expected {', '.join(known)}, or a function")
+        return metric
+    name = str(getattr(metric, "__name__", type(metric).__name__))
+    if name in known:
+        raise SearchError(f"the quality function is called {name!r}, as one of ours; expected another name")
+    return name
+
+
+def check_function(metric: str, function: QualityFunction | None) -> None:
+    """Raise `SearchError` unless `function` is what a study's `metric` names: None for "psnr" and "ssim"."""
+    known = metric in get_args(Metric)
+    found = None if function is None else metric_name(function)
+    if (known and found is not None) or (not known and found != metric):
+        expected = "no function" if known else f"the function {metric!r}"
+        raise SearchError(f"the study's quality is {metric!r}: found {found or 'no function'}, expected {expected}")
+
+
+def own_quality(function: QualityFunction, images: Tensor, reference: Tensor, prompts: tuple[str, ...]) -> Tensor:
+    """The (n,) float32 values of a function of one's own.
+
+    Raises:
+        SearchError: it gave another shape, or a value that is not finite.
+    """
+    values = torch.as_tensor(function(images, reference, prompts)).detach().to("cpu", torch.float32)
+    if tuple(values.shape) != (len(images),) or not bool(torch.isfinite(values).all()):
+        raise SearchError(
+            f"the quality function {metric_name(function)!r} gave values of shape {tuple(values.shape)}, "
+            f"{int((~torch.isfinite(values)).sum())} of them not finite; expected ({len(images)},), all finite"
+        )
+    return values
 
 
 def check_images(images: Tensor, reference: Tensor | None = None) -> None:

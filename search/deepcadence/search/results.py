@@ -13,10 +13,7 @@ from deepcadence.schedules import ModelInfo, SamplerInfo
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, load_study
-
-Metric = Literal["psnr", "ssim"]
-"""Quality that a study maximizes: mean PSNR (dB) or mean SSIM against the uncached run."""
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, reading
 
 
 class TrialRecord(Candidate):
@@ -30,6 +27,7 @@ class TrialRecord(Candidate):
         psnr_samples, ssim_samples: per seed, in the order of the study's seeds.
         seconds_per_sample: of the run that was measured.
         reused_from: the earlier trial with the same calls whose values these are; None if it was run.
+        own, own_samples: mean and values per seed of the study's own quality function; None if it has none.
     """
 
     number: int
@@ -41,6 +39,8 @@ class TrialRecord(Candidate):
     ssim_samples: tuple[float, ...]
     seconds_per_sample: float
     reused_from: int | None = None
+    own: float | None = None
+    own_samples: tuple[float, ...] | None = None
 
 
 class FailedTrial(BaseModel):
@@ -57,7 +57,7 @@ class StudyResult(BaseModel):
     """A study: what it was about, and its finished trials by number.
 
     Attributes:
-        metric: the quality that was maximized.
+        metric: the quality that was maximized: "psnr", "ssim", or the name of a function of one's own.
         num_calls, steps, seeds: of the reference run.
         full_macs, partial_macs, counter, sample_shape: cost of a call, per sample, by the rules of `counter`.
         model, sampler: what was searched for (the sampler without timesteps).
@@ -70,7 +70,7 @@ class StudyResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study_name: str
-    metric: Metric
+    metric: str
     trials: tuple[TrialRecord, ...]
     failed: tuple[FailedTrial, ...]
     num_calls: int
@@ -92,6 +92,11 @@ class StudyResult(BaseModel):
         return sum(trial.reused_from is None for trial in self.trials)
 
     @property
+    def used_cuts(self) -> tuple[int, ...]:
+        """The cuts of all trials."""
+        return tuple(sorted({call for trial in self.trials for call in trial.calls or () if call != "full"}))
+
+    @property
     def search_cost(self) -> float:
         """The search cost in plain runs over all seeds: MACs of all that was run, over those of the reference."""
         predictor = 0.0 if self.predictor is None else self.predictor.runs
@@ -109,9 +114,19 @@ class StudyResult(BaseModel):
         """The predictor's cost and how far it was right, in words; None if the study was run without."""
         return None if self.predictor is None else words(self.predictor, self.agreement)
 
-    def quality(self, trial: TrialRecord) -> float:
-        """The trial's value of the study's metric."""
-        return trial.psnr if self.metric == "psnr" else trial.ssim
+    def quality(self, trial: TrialRecord, metric: str | None = None) -> float:
+        """The trial's value of a metric; default: that of the study.
+
+        Raises:
+            SearchError: the study did not measure that metric.
+        """
+        metric = self.metric if metric is None else metric
+        known: dict[str, float | None] = {"psnr": trial.psnr, "ssim": trial.ssim}
+        known.setdefault(self.metric, trial.own)
+        found = known.get(metric)
+        if found is None:
+            raise SearchError(f"study {self.study_name!r} has no quality {metric!r}; it has {', '.join(known)}")
+        return found
 
     def trial(self, number: int) -> TrialRecord:
         """The finished trial of that number.
@@ -146,7 +161,8 @@ class StudyResult(BaseModel):
         Raises:
             SearchError: there is no such storage or study, or it is not one of deepcadence.
         """
-        return cls.from_study(load_study(storage, study_name))
+        with reading(storage, study_name) as study:
+            return cls.from_study(study)
 
     @classmethod
     def from_study(cls, study: optuna.Study) -> StudyResult:

@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from deepcadence.search.errors import SearchError
 from deepcadence.search.results import StudyResult, TrialRecord
+from deepcadence.search.timing import CallSeconds
 
 
-def select(result: StudyResult, *, target_speedup: float | None = None, min_psnr: float | None = None) -> TrialRecord:
-    """The best schedule of a study for a wish: always one of the front.
+def select(
+    result: StudyResult,
+    *,
+    target_speedup: float | None = None,
+    max_macs: float | None = None,
+    min_quality: Mapping[str, float] | None = None,
+    seconds: CallSeconds | None = None,
+) -> TrialRecord:
+    """The best schedule of a study within limits.
+
+    Of the schedules within all limits it is the one with the best quality; if quality alone is limited, the cheapest.
 
     Args:
         result: the study.
-        target_speedup: at least so many times fewer MACs; of those the one with the best quality.
-        min_psnr: at least so many dB on the search seeds; of those the cheapest. With `target_speedup` too, of those
-            that satisfy both the one with the best quality.
+        target_speedup: at least so many times cheaper than full calls only.
+        max_macs: at most so many MACs of a call on average, per sample.
+        min_quality: at least these values on the search seeds, by metric: {"psnr": 30.0} in dB, "ssim", or the
+            study's own quality function by its name.
+        seconds: makes time the cost, on the device where it was measured, see `call_seconds`; else MACs are.
 
     Raises:
-        SearchError: no wish was given, or no schedule of the front satisfies it; says what is within reach.
+        SearchError: no limit was given, or no schedule of the study is within them; says what is within reach.
     """
-    if target_speedup is None and min_psnr is None:
-        raise SearchError("nothing to choose by; give a target speed-up or a minimum PSNR")
+    least = dict(min_quality or {})
+    if target_speedup is None and max_macs is None and not least:
+        raise SearchError("nothing to choose by; give a target speed-up, a maximum of MACs or a minimum quality")
     schedules = [trial for trial in result.trials if trial.calls is not None]
     if not schedules:
         raise SearchError(f"study {result.study_name!r} has no finished schedule to choose from")
-    fast = [trial for trial in schedules if target_speedup is None or trial.speedup >= target_speedup]
-    if not fast:
-        best = max(schedules, key=lambda trial: trial.speedup)
+    speedup = {t.number: t.speedup if seconds is None else seconds.speedup(t) for t in schedules}
+
+    def said(trial: TrialRecord, metrics: Iterable[str]) -> str:
+        values = " and ".join(f"{metric} {result.quality(trial, metric):.4g}" for metric in metrics)
+        return f"has {values}, {speedup[trial.number]:.2f} times cheaper, with {trial.mean_macs:.4g} MACs a call"
+
+    cheap = [
+        trial
+        for trial in schedules
+        if (target_speedup is None or speedup[trial.number] >= target_speedup)
+        and (max_macs is None or trial.mean_macs <= max_macs)
+    ]
+    if not cheap:
+        cheapest = max(schedules, key=lambda trial: speedup[trial.number])
         raise SearchError(
-            f"no schedule of the study is {target_speedup:g} times cheaper; the cheapest is {best.speedup:.2f} times, "
-            f"at {best.psnr:.2f} dB. More trials, larger intervals or an outer cut may reach further"
+            f"no schedule of the study is {_wish(target_speedup, max_macs)}; the cheapest "
+            f"{said(cheapest, [result.metric])}. More trials, larger intervals or an outer cut may reach further"
         )
-    good = [trial for trial in fast if min_psnr is None or trial.psnr >= min_psnr]
+    good = [t for t in cheap if all(result.quality(t, metric) >= value for metric, value in least.items())]
     if not good:
-        best = max(fast, key=lambda trial: trial.psnr)
-        raise SearchError(
-            f"no schedule{f' of at least {target_speedup:g} times' if target_speedup else ''} reaches {min_psnr:g} dB; "
-            f"the best has {best.psnr:.2f} dB, at {best.speedup:.2f} times fewer MACs"
-        )
-    if target_speedup is None:
-        return max(good, key=lambda trial: (trial.speedup, trial.psnr))
-    return max(good, key=lambda trial: (result.quality(trial), trial.speedup))
+        wanted = " and ".join(f"{metric} {value:g}" for metric, value in least.items())
+        best = max(cheap, key=lambda trial: result.quality(trial, next(iter(least))))
+        raise SearchError(f"no schedule within the limits of cost has {wanted} or more; the best {said(best, least)}")
+    if target_speedup is None and max_macs is None:
+        return max(good, key=lambda trial: (speedup[trial.number], result.quality(trial)))
+    return max(good, key=lambda trial: (result.quality(trial), speedup[trial.number]))
+
+
+def _wish(target_speedup: float | None, max_macs: float | None) -> str:
+    """The limits of cost in words."""
+    words = [] if target_speedup is None else [f"{target_speedup:g} times cheaper"]
+    words += [] if max_macs is None else [f"of at most {max_macs:.4g} MACs a call"]
+    return " and ".join(words)

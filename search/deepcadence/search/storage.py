@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +16,15 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from deepcadence.search.errors import SearchError
+from deepcadence.search.patience import PatientStorage
 
 IDENTITY = "deepcadence"
 """Study attribute: what the study is about, see `identity`."""
+SETTINGS = "settings"
+"""Study attribute: what a worker must know to take part, see `settings`."""
 PREDICTOR = "predictor"
 """Study attribute: what was predicted, see `agreement`."""
 RECORD = "record"
@@ -31,9 +36,11 @@ WORKER = "worker"
 MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
+_OPENINGS = 5
+
 
 def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStorage:
-    """A storage for studies.
+    """A storage for studies. One on a server is a `PatientStorage`, which outlives a restart of the server.
 
     Args:
         storage: None for memory; a path for an SQLite file; or a database URL, such as `sqlite:///study.db` or
@@ -52,13 +59,7 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
         options["connect_args"] = {"timeout": 60}
     try:
         with quiet():
-            return RDBStorage(
-                url,
-                engine_kwargs=options,
-                heartbeat_interval=heartbeat,
-                grace_period=4 * heartbeat,
-                heartbeat_stale_trial_callback=requeue,
-            )
+            return _opened(url, options, heartbeat)
     except ImportError as error:
         raise SearchError(
             f"{shown}: the database driver is not installed ({error}); for PostgreSQL use a URL that begins with "
@@ -66,6 +67,24 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
         ) from error
     except SQLAlchemyError as error:
         raise SearchError(f"{shown}: cannot open the storage: {str(error).splitlines()[0]}") from error
+
+
+def _opened(url: str, options: dict[str, Any], heartbeat: int) -> RDBStorage:
+    """The storage, its tables made; more than one process may do that at once."""
+    make = functools.partial(
+        RDBStorage if url.startswith("sqlite") else PatientStorage,
+        url,
+        engine_kwargs=options,
+        heartbeat_interval=heartbeat,
+        grace_period=4 * heartbeat,
+        heartbeat_stale_trial_callback=requeue,
+    )
+    for _ in range(_OPENINGS - 1):
+        try:
+            return make()
+        except (IntegrityError, ProgrammingError):  # another process made the same table
+            time.sleep(0.5)
+    return make()
 
 
 def storage_url(storage: str | Path) -> str:
@@ -82,8 +101,9 @@ def storage_url(storage: str | Path) -> str:
     return url
 
 
-def load_study(storage: str | Path, study_name: str) -> optuna.Study:
-    """A study that exists.
+@contextmanager
+def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
+    """A study that exists, to look at; its connections are closed afterwards.
 
     Raises:
         SearchError: there is no such storage or study.
@@ -93,12 +113,21 @@ def load_study(storage: str | Path, study_name: str) -> optuna.Study:
     if file is not None and not file.is_file():
         raise SearchError(f"{storage}: no such file; expected a study that `run_study` wrote")
     backend = open_storage(url)
-    with quiet():
-        try:
-            return optuna.load_study(study_name=study_name, storage=backend)
-        except KeyError:
-            names = ", ".join(repr(name) for name in sorted(optuna.get_all_study_names(backend))) or "none"
-            raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {names}") from None
+    try:
+        with quiet():
+            if study_name not in (names := sorted(optuna.get_all_study_names(backend))):
+                found = ", ".join(map(repr, names)) or "none"
+                raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {found}")
+            yield optuna.load_study(study_name=study_name, storage=backend)
+    finally:
+        close(backend)
+
+
+def close(storage: BaseStorage) -> None:
+    """Close the connections to a database; an operation would open new ones."""
+    if isinstance(storage, RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:

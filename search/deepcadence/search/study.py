@@ -20,10 +20,12 @@ from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
 from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_predicted, is_search
 from deepcadence.search.predicting import predict
-from deepcadence.search.results import Metric, StudyResult, TrialRecord
+from deepcadence.search.quality import Metric, QualityFunction, metric_name
+from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -42,7 +44,7 @@ def run_study(
     intervals: tuple[int, int] | None = None,
     powers: tuple[float, float] | None = None,
     orders: Iterable[int] | None = None,
-    metric: Metric = "psnr",
+    metric: Metric | QualityFunction = "psnr",
     seed: int = 0,
     max_uniform: int = 24,
     max_published: int = 6,
@@ -59,8 +61,8 @@ def run_study(
     same sampler with fewer steps. Then come schedules that a predictor holds to be best, for which the effects of reuse
     are measured once, on two of the seeds; they are left out if its predictions turn out to rank the baselines badly.
     The search in (c, p) comes last. The study may be killed at any moment; the same call resumes it. Several processes,
-    on one machine or many, may run the same call on one database: they share the work, and each returns when the study
-    is complete.
+    on one machine or many, may run the same call on one database, or `join_study`: they share the work, and each
+    returns when the study is complete.
 
     Args:
         workload: pipeline, steps, search seeds, prompts.
@@ -73,7 +75,7 @@ def run_study(
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
         orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
-        metric: "psnr" or "ssim".
+        metric: "psnr", "ssim", or a function of one's own, known to the study by its name; see `QualityFunction`.
         seed: of the search; the same seed on the same storage state proposes the same.
         max_uniform: at most this many uniform schedules of each reuse among the baselines, see `baselines`.
         max_published: at most this many schedules with the published (c, p).
@@ -92,7 +94,8 @@ def run_study(
     _check_profile(profile, workload)
     if macs is None and profile is not None:
         macs = profile.meta.macs
-    evaluator = Evaluator(workload, macs=macs, progress=progress)
+    name, quality = metric_name(metric), None if isinstance(metric, str) else metric
+    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
     wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
     space = SearchSpace.default(
         evaluator.num_calls,
@@ -102,19 +105,57 @@ def run_study(
         powers=powers,
         orders=orders,
     )
-    identity = study_identity(workload, space, evaluator.macs, metric)
-    todo = baselines(space, max_uniform=max_uniform, max_published=max_published, fewer_steps=fewer_steps)
+    identity = study_identity(workload, space, evaluator.macs, name)
+    settings = StudySettings(
+        trials=trials,
+        seed=seed,
+        heartbeat=heartbeat,
+        max_uniform=max_uniform,
+        max_published=max_published,
+        fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
+        max_predicted=max_predicted,
+        prompts=workload.prompts,
+        batch_size=workload.batch_size,
+        dtype=dtype_of(workload),
+    )
     with quiet():
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
+        study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
+    return take_part(study, evaluator, space, name, settings, progress, on_trial)
+
+
+def take_part(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    space: SearchSpace,
+    metric: str,
+    settings: StudySettings,
+    progress: Progress | None,
+    on_trial: Callable[[TrialRecord], None] | None,
+) -> StudyResult:
+    """Do what is left to do in a study that is known to be about the evaluator's workload, until it is complete."""
+    todo = baselines(
+        space,
+        max_uniform=settings.max_uniform,
+        max_published=settings.max_published,
+        fewer_steps=settings.fewer_steps,
+    )
+    with quiet():
         _enqueue(study, space, todo)
-        if max_predicted and PREDICTOR not in study.user_attrs:
-            info = predict(workload, space, evaluator.macs, max_predicted, todo, progress)
+        if settings.max_predicted and PREDICTOR not in study.user_attrs:
+            info = predict(evaluator.workload, space, evaluator.macs, settings.max_predicted, todo, progress)
             if PREDICTOR not in study.user_attrs:  # another worker may have been faster
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
-        worker = _Worker(study, Objective(evaluator, space, metric, trials), trials, 4 * heartbeat, progress, on_trial)
-        worker.work()
+        objective = Objective(evaluator, space, metric, settings.trials)
+        try:
+            _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
+        except optuna.exceptions.StorageInternalError as error:
+            raise SearchError(
+                f"the database of study {study.study_name!r} failed, or was away for too long: "
+                f"{str(error.__cause__ or error).splitlines()[0]}. What was finished before is kept: run the same again"
+            ) from error
     return StudyResult.from_study(study)
 
 
@@ -156,17 +197,23 @@ class _Worker:
                 return
 
     def _one_trial(self) -> None:
+        self._objective.last_number = None
         try:
             self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
-        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-            if not self._was_taken_away():
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError, AssertionError):  # Optuna knows none of this
+            if not self._is_over():
                 raise
 
-    def _was_taken_away(self) -> bool:
-        """Whether others took this worker for dead (it was suspended, say) and queued its trial again."""
+    def _is_over(self) -> bool:
+        """Whether the trial was finished by others, or by this worker without its knowledge.
+
+        Others may have taken the worker for dead (it was suspended, say) and queued the trial again; or the database
+        went away after it had stored the values, before it said so.
+        """
         number = self._objective.last_number
         found = [t for t in self._study.get_trials(deepcopy=False) if t.number == number]
-        return bool(found) and found[0].state == TrialState.FAIL and not is_alive(found[0])
+        state = found[0].state if found else None
+        return state == TrialState.COMPLETE or (state == TrialState.FAIL and not is_alive(found[0]))
 
     def _wait(self) -> None:
         """Others still run trials; should they die, their trials come back to the queue."""

@@ -1,18 +1,88 @@
-"""Wall-clock speed-ups that a busy machine cannot turn around: all contenders take turns, and ratios are per round."""
+"""Time on this device: of single calls, and of whole runs.
+
+Wall-clock speed-ups are such that a busy machine cannot turn them around: all contenders take turns, and ratios are per
+round.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
 
 from deepcadence.probe import Workload
-from deepcadence.schedules import cached
+from deepcadence.schedules import cached, denoiser, uniform
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.evaluate import Progress
 
 _BATCH = 8
 _ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class CallSeconds:
+    """Seconds that one call of the denoiser takes on a device: a full one, and a partial one at each cut."""
+
+    full: float
+    partial: Mapping[int, float]
+
+    def speedup(self, candidate: Candidate) -> float:
+        """How many times less time the denoiser takes with a schedule than with full calls only."""
+        calls = candidate.schedule().calls
+        return len(calls) * self.full / sum(self.full if call == "full" else self.partial[call] for call in calls)
+
+
+def call_seconds(workload: Workload, cuts: Iterable[int], *, progress: Progress | None = None) -> CallSeconds:
+    """Measure calls on the device of the pipeline, in batches of at most eight of the workload's seeds.
+
+    One run for each cut, in which full and partial calls take turns; the median of each kind counts. MACs are not time:
+    small layers keep a device less busy than large ones.
+    """
+    seeds, num_calls, model = _batch(workload), workload.num_calls(), denoiser(workload.pipeline)
+    seconds: defaultdict[str | int, list[float]] = defaultdict(list)
+    wanted = sorted(set(cuts))
+    for done, cut in enumerate(wanted, 1):
+        schedule = uniform(num_calls, 2, cut)
+        with cached(workload.pipeline, schedule), _clock(model) as durations:
+            workload.run(seeds)
+        sides = len(durations) // num_calls  # of guidance, where the pipeline calls its denoiser once for each
+        for number, duration in enumerate(durations):
+            seconds[schedule.calls[number // sides]].append(duration)
+        if progress is not None:
+            progress("timing calls", done, len(wanted))
+    medians = {kind: statistics.median(found) for kind, found in seconds.items()}
+    return CallSeconds(full=medians["full"], partial={cut: medians[cut] for cut in wanted})
+
+
+@contextmanager
+def _clock(model: nn.Module) -> Iterator[list[float]]:
+    """The seconds of each call of `model` inside, its device being done with all work before and after."""
+    durations: list[float] = []
+    began = 0.0
+
+    def now() -> float:
+        getattr(torch, next(model.parameters()).device.type).synchronize()
+        return time.perf_counter()
+
+    def before(*_: object) -> None:
+        nonlocal began
+        began = now()
+
+    def after(*_: object) -> None:
+        durations.append(now() - began)
+
+    hooks = [model.register_forward_pre_hook(before), model.register_forward_hook(after)]
+    try:
+        yield durations
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def wall_speedups(
@@ -23,7 +93,7 @@ def wall_speedups(
     In each of three rounds the uncached run and every contender generate one batch of at most eight of the workload's
     seeds; the ratio is taken within the round, and the median of the rounds counts. Attaching a schedule is not timed.
     """
-    seeds = workload.seeds[: min(_BATCH, workload.batch_size)]
+    seeds = _batch(workload)
     ratios: list[list[float]] = [[] for _ in contenders]
     for done in range(_ROUNDS):
         plain = _seconds(workload, seeds, None)
@@ -32,6 +102,10 @@ def wall_speedups(
         if progress is not None:
             progress("timing", done + 1, _ROUNDS)
     return [statistics.median(found) for found in ratios]
+
+
+def _batch(workload: Workload) -> tuple[int, ...]:
+    return workload.seeds[: min(_BATCH, workload.batch_size)]
 
 
 def _seconds(workload: Workload, seeds: Sequence[int], contender: Candidate | None) -> float:

@@ -1,0 +1,91 @@
+"""Joining a study that someone else began, knowing no more than where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from deepcadence.probe import Macs, Workload
+from deepcadence.search.evaluate import Evaluator, Progress
+from deepcadence.search.identity import check_identity, study_identity
+from deepcadence.search.quality import QualityFunction, check_function
+from deepcadence.search.results import StudyResult, TrialRecord
+from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.settings import StudySettings
+from deepcadence.search.space import SearchSpace
+from deepcadence.search.storage import IDENTITY, open_storage, quiet
+from deepcadence.search.study import take_part
+
+_ADVICE = "a worker must bring what the study was begun with"
+
+
+def join_study(
+    pipeline: Any,
+    storage: str | Path,
+    *,
+    study_name: str = "deepcadence",
+    quality: QualityFunction | None = None,
+    call_kwargs: Mapping[str, Any] | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    on_trial: Callable[[TrialRecord], None] | None = None,
+) -> StudyResult:
+    """Take part in a study until it is complete. Steps, seeds, prompts and all settings are those of the study.
+
+    Any number of processes on any number of machines may do so, from the moment that `run_study` has begun.
+
+    Args:
+        pipeline: the same model and sampler as in the study.
+        storage: where the study is kept, see `open_storage`.
+        study_name: of the study in the storage.
+        quality: the study's own quality function, if it has one.
+        call_kwargs: as in the study's workload; a storage does not hold images and tensors.
+        batch_size: samples in one call of the pipeline; default: that of the study.
+        progress: as in `run_study`.
+        on_trial: told each trial that this process finished.
+
+    Raises:
+        SearchError: there is no such study yet, or pipeline or call arguments are others than those of the study.
+    """
+    settings = StudySettings.from_storage(storage, study_name)
+    with quiet():
+        study = optuna.load_study(
+            study_name=study_name,
+            storage=open_storage(storage, heartbeat=settings.heartbeat),
+            sampler=TrialSeededTPE(settings.seed),
+        )
+    identity = study.user_attrs[IDENTITY]
+    check_function(identity["metric"], quality)
+    workload = Workload(
+        pipeline,
+        steps=identity["steps"],
+        seeds=identity["seeds"],
+        prompts=settings.prompts,
+        call_kwargs=call_kwargs or {},
+        batch_size=batch_size or settings.batch_size,
+    )
+    space, macs = _space(identity), _macs(identity)
+    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
+    found = study_identity(workload, space, macs, identity["metric"])
+    check_identity(study, found, advice=_ADVICE)  # before anything is run, and then with what a run shows
+    check_identity(study, found | {"num_calls": evaluator.num_calls}, advice=_ADVICE)
+    return take_part(study, evaluator, space, identity["metric"], settings, progress, on_trial)
+
+
+def _space(identity: dict[str, Any]) -> SearchSpace:
+    ranges = {name: tuple(values) for name, values in identity["space"].items()}
+    return SearchSpace(num_calls=identity["num_calls"], steps=identity["steps"], **ranges)
+
+
+def _macs(identity: dict[str, Any]) -> Macs:
+    """The costs that the study counts by, at the cuts that it searches."""
+    macs = identity["macs"]
+    return Macs(
+        full=macs["full"],
+        partial={int(cut): cost for cut, cost in macs["partial"].items()},
+        counter=macs["counter"],
+        sample_shape=tuple(macs["sample_shape"]),
+    )

@@ -1,0 +1,74 @@
+"""A database server that is away for a while, as when it is restarted, does not end a study."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import OperationalError
+
+PATIENCE = 600.0
+"""Seconds for which operations are tried again."""
+
+_PAUSE = 1.0
+_log = logging.getLogger(__name__)
+
+
+class PatientStorage(RDBStorage):
+    """An `RDBStorage` whose operations are tried again while the server does not answer.
+
+    To do so is safe even where the server did its part before the answer was lost: attributes and heartbeats are
+    written over by themselves, a queued trial that is there twice is dropped by the objective, and a trial that nobody
+    runs is found by `requeue_dead`.
+    """
+
+    away_since: float | None = None
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """One sign of life that fails is left out: the next one follows, and four must be missing."""
+        with contextlib.suppress(StorageInternalError, OperationalError):
+            super().record_heartbeat(trial_id)
+
+
+def _patient(operation: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(operation)
+    def patient(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        while True:
+            try:
+                result = operation(self, *args, **kwargs)
+            except (StorageInternalError, OperationalError) as error:
+                if not _wait(self, error):
+                    raise
+            else:
+                self.away_since = None
+                return result
+
+    return patient
+
+
+def _wait(storage: PatientStorage, error: Exception) -> bool:
+    """Wait a little, if it was the connection that failed, and not for too long already."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if not isinstance(cause, OperationalError):
+        return False
+    now = time.monotonic()
+    if storage.away_since is None:
+        storage.away_since = now
+        reason = str(cause.orig).partition("\n")[0]
+        _log.warning("the database does not answer (%s); trying again for %.0f minutes", reason, PATIENCE / 60)
+    if now - storage.away_since > PATIENCE:
+        return False
+    time.sleep(_PAUSE)
+    return True
+
+
+for _name, _operation in vars(RDBStorage).items():
+    if inspect.isfunction(_operation) and not _name.startswith("__") and _name not in vars(PatientStorage):
+        setattr(PatientStorage, _name, _patient(_operation))
