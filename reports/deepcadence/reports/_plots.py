@@ -195,9 +195,8 @@ def comparison_plot(info: ComparisonInfo) -> Plot:
 def history_plot(info: HistoryInfo) -> Plot:
     """How the front grew."""
     caption = (
-        "Each marker is a trial that made the front better: cheaper, or closer to the full run, than all before it. The "
-        "area under the front is that in the end where the line reaches 100%. A line that still rises at the right says "
-        "that more trials would find more."
+        "Each marker is a trial that made the front better. Where the line reaches 100%, the area under the front is "
+        "that of the end; a line that still rises at the right says that more trials may find more."
     )
     return Plot("history", "History of the study", caption, (4.8, 3.1), partial(plot_history, info), info.table)
 
@@ -216,7 +215,7 @@ def importance_plot(info: ImportanceInfo) -> Plot:
 def prediction_plot(info: PredictionInfo) -> Plot:
     """Predicted against measured quality."""
     count = len(info.points)
-    caption = f"Each marker is one of {count} trials whose quality was predicted before it was measured."
+    caption = f"Each marker is one of {count} trials whose quality was predicted as well as measured."
     if info.metric == "psnr":
         caption += " On the dashed line both are equal; above it, the schedule was better than predicted."
     if info.spearman is not None:

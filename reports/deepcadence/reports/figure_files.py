@@ -35,7 +35,11 @@ def write_figures(
 
     Args:
         folder: made if it does not exist; files of the same names are replaced.
-        profile, study, held_out, schedule, images: as for `render_report`.
+        profile: gives the similarity figures and the costs per cut.
+        study: gives quality against MACs, and how the search went.
+        held_out: gives the comparison with uniform schedules and fewer steps.
+        schedule: gives the timeline, and is marked in the other figures; that of `held_out` where None.
+        images: see `image_pairs_info`.
         formats: "svg", "pdf", "png" (300 dots per inch), or several of them.
 
     Returns:

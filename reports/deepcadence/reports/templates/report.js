@@ -1,6 +1,6 @@
 "use strict";
 
-// Text from the data only ever becomes text: there is no innerHTML here.
+// Data only ever becomes text: nothing here is parsed as HTML.
 function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
