@@ -120,6 +120,18 @@ def predictor() -> PredictorInfo:
     return PredictorInfo(predicted=known, samples=2, runs=1.5)
 
 
+def searched() -> tuple[TrialRecord, ...]:
+    """36 trials of the search, whose quality and cost depend on the interval, and hardly on the cut."""
+    found = []
+    for place in range(36):
+        interval, cut = 2 + place % 6, place // 6 % 2
+        made = nonuniform(CALLS, interval, cut, place % 5 + 5, 1.2)
+        new = trial(100 + place, "nonuniform", made.calls, 40 - 3 * interval + 0.1 * cut)
+        values = {"interval": interval, "cut": cut, "center": place % 5 + 5.0, "power": 1.2, "order": place % 3}
+        found.append(new.model_copy(update=values))
+    return tuple(found)
+
+
 def schedule() -> Schedule:
     """A trial of the study, on its front."""
     calls = next(trial for trial in trials() if trial.origin == "nonuniform").calls
