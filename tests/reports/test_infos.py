@@ -204,7 +204,7 @@ def test_history_of_two_trials_by_hand() -> None:
 
 def test_importance_finds_what_matters() -> None:
     info = importance_info(records.study(extra=records.searched()))
-    assert info.trials == 36 + 4  # the search's, of which four come from the study itself
+    assert info.trials == 36
     assert info.parameters[0].name == "interval"
     assert info.parameters[0].quality > 0.5
     assert sum(each.quality for each in info.parameters) == pytest.approx(1)

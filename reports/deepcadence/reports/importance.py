@@ -72,10 +72,13 @@ def importance_info(study: StudyResult) -> ImportanceInfo:
 
 def _judged(study: StudyResult) -> tuple[list[TrialRecord], tuple[str, ...]]:
     differing = [trial for trial in study.trials if trial.calls is not None and trial.psnr < PSNR_CAP]
-    searched = [trial for trial in differing if trial.origin == "nonuniform"]
-    if len(searched) >= FEWEST:
-        return searched, _SEARCHED
-    return [trial for trial in differing if all(getattr(trial, name) is not None for name in _SHARED)], _SHARED
+    searched = _with([trial for trial in differing if trial.origin == "nonuniform"], _SEARCHED)
+    return (searched, _SEARCHED) if len(searched) >= FEWEST else (_with(differing, _SHARED), _SHARED)
+
+
+def _with(trials: list[TrialRecord], names: tuple[str, ...]) -> list[TrialRecord]:
+    """Those of which all these parameters are known."""
+    return [trial for trial in trials if all(getattr(trial, name) is not None for name in names)]
 
 
 def _importance(columns: dict[str, list[Any]], values: Sequence[float]) -> dict[str, float]:
