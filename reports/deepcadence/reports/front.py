@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 PSNR_CAP: Final = 100.0
 """PSNR, in dB, that stands for images equal to those of the full run."""
-
-QualityMetric = Literal["psnr", "ssim"]
 
 _MAX_MARKERS: Final = 1500
 QUALITY_NAMES: Final = {"psnr": "PSNR to the full run (dB)", "ssim": "SSIM to the full run"}
@@ -50,7 +48,7 @@ class FrontPoint:
 class FrontInfo:
     """All trials that differ from the full run, cheapest first. `left_out` counts those that equal it."""
 
-    metric: QualityMetric
+    metric: str
     full_macs: float
     points: tuple[FrontPoint, ...]
     left_out: int
@@ -185,7 +183,7 @@ def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
                 zorder=4,
             )
         ax.set_xlabel(f"mean MACs per call ({name}MACs; the full run: {info.full_macs / unit:.3g})")
-        ax.set_ylabel(QUALITY_NAMES[info.metric])
+        ax.set_ylabel(QUALITY_NAMES.get(info.metric, info.metric))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.grid()

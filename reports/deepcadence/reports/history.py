@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
 from deepcadence.reports._style import CHOSEN, SURFACE, axes_or_new, figure_style
-from deepcadence.reports.front import PSNR_CAP, QualityMetric
+from deepcadence.reports.front import PSNR_CAP
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class HistoryPoint:
 class HistoryInfo:
     """The trials that are schedules and differ from the full run, in the order in which they were begun."""
 
-    metric: QualityMetric
+    metric: str
     points: tuple[HistoryPoint, ...]
 
     @property

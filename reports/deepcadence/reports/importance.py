@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from deepcadence.reports._style import SEARCH, UNIFORM, axes_or_new, figure_style
-from deepcadence.reports.front import PSNR_CAP, QualityMetric
+from deepcadence.reports.front import PSNR_CAP
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ParameterImportance:
 class ImportanceInfo:
     """The parameters, the most important for quality first, judged by so many `trials`; none where they are too few."""
 
-    metric: QualityMetric
+    metric: str
     parameters: tuple[ParameterImportance, ...]
     trials: int
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
 from deepcadence.reports._style import MUTED, SURFACE, axes_or_new, figure_style
-from deepcadence.reports.front import PSNR_CAP, QUALITY_NAMES, QualityMetric
+from deepcadence.reports.front import PSNR_CAP, QUALITY_NAMES
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class PredictedPoint:
 class PredictionInfo:
     """The trials whose quality was predicted, and Spearman's rank correlation over them; None for fewer than three."""
 
-    metric: QualityMetric
+    metric: str
     points: tuple[PredictedPoint, ...]
     spearman: float | None
 
@@ -84,7 +84,7 @@ def plot_prediction(info: PredictionInfo, ax: Axes | None = None) -> Axes:
             ends = [min(values), max(values)]
             ax.plot(ends, ends, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2.5)), label="equal", zorder=1)
         ax.set_xlabel("predicted PSNR (dB)")
-        ax.set_ylabel(f"measured {QUALITY_NAMES[info.metric]}")
+        ax.set_ylabel(f"measured {QUALITY_NAMES.get(info.metric, info.metric)}")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.grid()
