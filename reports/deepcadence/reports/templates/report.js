@@ -81,7 +81,8 @@ function livelyFront(chart, points) {
     const point = points[index];
     shown = index;
     buttons.forEach((button, place) => {
-      button.toggleAttribute("aria-current", place === index);
+      if (place === index) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
       button.tabIndex = place === index ? 0 : -1;
     });
     part("name").textContent = point.label;
