@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 FigureFormat = Literal["svg", "pdf", "png"]
+"""A kind of file that a figure can be written as."""
 
 _FILE: dict[str, dict[str, object]] = {
     "svg": {"metadata": {"Date": None}},
