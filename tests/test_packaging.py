@@ -89,6 +89,7 @@ def test_packages_are_typed(names: dict[str, int], package: str) -> None:
 def test_the_wheel_holds_schema_and_templates(names: dict[str, int]) -> None:
     assert "deepcadence/schedules/schedule.schema.json" in names
     assert any(re.fullmatch(r"deepcadence/reports/templates/\w+\.html(\.j2|\.jinja)?", name) for name in names)
+    assert {f"deepcadence/reports/templates/report.{kind}" for kind in ("css", "js")} <= set(names)
 
 
 def test_the_wheel_holds_the_bundled_model(names: dict[str, int]) -> None:

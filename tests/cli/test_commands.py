@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from deepcadence.cli.limits import macs_number
+from deepcadence.cli.report_inputs import command_line
 from deepcadence.probe import Profile
 from deepcadence.schedules import Schedule
 from deepcadence.search import HeldOut, StudyResult
@@ -257,3 +258,63 @@ def test_report_leaves_another_comparison_out(invoke: Invoke, tmp_path: Path) ->
     result = invoke("report", "--schedule", "s.json", "-o", "r.html")
     assert result.exit_code == 1
     assert "s.held-out.json: not a held-out measurement" in result.stderr
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Images of seeds 3, 4 and 5 without a schedule, and of 4, 5 and 6 with one: 4 hardly differs, 5 a lot."""
+    found = tmp_path / "full", tmp_path / "cached"
+    for folder, grays in zip(found, ({3: 10, 4: 100, 5: 100}, {4: 101, 5: 180, 6: 10}), strict=True):
+        folder.mkdir()
+        for seed, gray in grays.items():
+            Image.new("L", (8, 8), gray).save(folder / f"seed-{seed}.png")
+        (folder / "notes.txt").write_text("no image")
+    return found
+
+
+def test_report_with_images_and_figures(invoke: Invoke, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    options = ("--images", "full", "cached", "--figures", "figures", "--format", "png,svg", "--json")
+    result = invoke("report", "--schedule", "s.json", "-o", "r.html", *options)
+    assert result.exit_code == 0, result.stderr
+    expected = {f"figures/{name}.{kind}" for name in ("timeline", "images") for kind in ("svg", "png", "csv")}
+    assert set(json.loads(result.stdout)["figures"]) == expected
+    assert all((tmp_path / name).stat().st_size for name in expected)
+    assert (tmp_path / "figures/images.csv").read_text().splitlines()[1].startswith("5,worst,10.0")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<img") == 6
+    assert "deepcadence report --schedule s.json --images full cached -o r.html" in page
+
+
+def test_report_refuses_images_that_make_no_pairs(invoke: Invoke, folders: tuple[Path, Path]) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    report = ("report", "--schedule", "s.json", "--images", "full", "cached")
+    Image.new("RGB", (9, 8)).save(folders[0] / "seed-4.png")
+    result = invoke(*report)
+    assert result.exit_code == 1
+    assert "differ in size: found 8x8, 1 channels and 9x8, 3 channels" in result.stderr
+    (folders[0] / "seed-4.png").write_text("no PNG")
+    assert "cannot identify image file" in invoke(*report).stderr
+    for seed in (4, 5):
+        (folders[0] / f"seed-{seed}.png").unlink()
+    assert "no image of the same seed: found 1 and 3 files" in invoke(*report).stderr
+
+
+def test_report_refuses_other_formats(invoke: Invoke, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--interval", 5, "-o", "s.json")
+    result = invoke("report", "--schedule", "s.json", "--figures", "f", "--format", "svg,gif")
+    assert result.exit_code == 2
+    assert "found 'gif', expected some of svg, pdf, png" in result.stderr
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_command_line_of_a_report_can_be_typed_again_and_keeps_secrets() -> None:
+    options = {
+        "--profile": None,
+        "--study": "postgresql+psycopg://me:secret@host/db?password=secret",
+        "-o": Path("a b"),
+    }
+    line = command_line(options)
+    assert "secret" not in line
+    assert line.startswith("deepcadence report --study 'postgresql+psycopg://me:***@host/db'")
+    assert line.endswith("-o 'a b'")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import math
 
 import numpy as np
@@ -8,17 +10,22 @@ import torch
 
 from deepcadence.probe import ProfileError
 from deepcadence.reports import (
+    Table,
     comparison_info,
     costs_info,
     distance_info,
+    distance_table,
     front_info,
+    history_info,
     image_pairs_info,
+    importance_info,
     macs_text,
+    prediction_info,
     similarity_info,
     timeline_info,
 )
 from deepcadence.reports.front import PSNR_CAP, mac_unit
-from deepcadence.schedules import Schedule
+from deepcadence.schedules import Schedule, uniform
 from deepcadence.search import PSNR_CAP as MEASURED_CAP
 from tests.reports import records
 
@@ -161,3 +168,91 @@ def test_without_rivals_there_is_nothing_to_lose_to() -> None:
     alone = records.held_out().model_copy(update={"uniform": None, "fewer_steps": None})
     info = comparison_info(alone)
     assert (len(info.rows), info.outcome) == (1, None)
+
+
+def test_the_spread_over_samples_goes_with_the_distance() -> None:
+    profile = records.profile()
+    profile.cosine_std[1] = torch.arange(20.0)[None, :] / 10  # grows with the second call
+    info = distance_info(profile, "cosine")[1]
+    assert info.spread[0] == pytest.approx(sum(range(1, 20)) / 19 / 10)
+    table = distance_table([info])
+    assert table.columns[-2] == "spread_over_samples"
+    assert [row[-2] for row in table.rows] == list(info.spread)
+
+
+def test_history_is_the_growth_of_the_front() -> None:
+    study = records.study()
+    info = history_info(study)
+    assert [point.number for point in info.points] == [t.number for t in study.trials if t.calls is not None]
+    shares = [point.share for point in info.points]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert {trial.number for trial in study.front()} - {info.points[0].number} <= {
+        point.number for point in info.points if point.improved or point.quality == min(p.quality for p in info.points)
+    }
+    worse = records.trial(99, "uniform", uniform(20, 2, 2).calls, 20.0)
+    assert not history_info(records.study(extra=(worse,))).points[-1].improved
+
+
+def test_history_of_two_trials_by_hand() -> None:
+    one = records.trial(0, "uniform", uniform(20, 2, 0).calls, 20.0)
+    two = records.trial(1, "uniform", uniform(20, 2, 2).calls, 30.0)
+    three = records.trial(2, "uniform", uniform(20, 4, 0).calls, 25.0)
+    study = records.study().model_copy(update={"trials": (one, two, three)})
+    saved = [records.FULL - trial.mean_macs for trial in (one, two, three)]
+    total = saved[2] * 5 + saved[1] * 5
+    assert [p.share for p in history_info(study).points] == pytest.approx([0, saved[1] * 10 / total, 1])
+
+
+def test_importance_finds_what_matters() -> None:
+    info = importance_info(records.study(extra=records.searched()))
+    assert info.trials == 36
+    assert info.parameters[0].name == "interval"
+    assert info.parameters[0].quality > 0.5
+    assert sum(each.quality for each in info.parameters) == pytest.approx(1)
+    assert sum(each.macs for each in info.parameters) == pytest.approx(1)
+
+
+def test_importance_of_few_trials_is_unknown() -> None:
+    assert importance_info(records.study()).parameters == ()
+
+
+def test_predictions_stand_next_to_measurements() -> None:
+    study = records.study()
+    info = prediction_info(study)
+    assert [point.number for point in info.points] == [t.number for t in study.trials[1:] if t.calls is not None]
+    assert all(point.predicted == pytest.approx(point.measured - 1) for point in info.points)
+    assert info.spearman == pytest.approx(1)
+    without = prediction_info(study.model_copy(update={"predictor": None}))
+    assert (without.points, without.spearman) == ((), None)
+
+
+def test_every_figure_has_its_data_as_a_table() -> None:
+    study, profile = records.study(), records.profile()
+    tables = [
+        similarity_info(profile, 0).table,
+        distance_table(distance_info(profile)),
+        front_info(study).table,
+        history_info(study).table,
+        importance_info(records.study(extra=records.searched())).table,
+        prediction_info(study).table,
+        comparison_info(records.held_out()).table,
+        costs_info(profile.meta.macs).table,
+        timeline_info(records.schedule()).table,
+        image_pairs_info(*records.images()).table,
+    ]
+    for table in tables:
+        assert table.rows
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+        assert len(table.csv().splitlines()) == 1 + len(table.rows)
+    assert len(tables[0].rows) == 20 * 20
+    assert tables[0].rows[21][:2] == (1, 1)
+
+
+def test_csv_starts_no_formula() -> None:
+    texts = ("=1+1", "+1", "-1", "@sum", "\t=1", "plain", 'with "quotes", and commas')
+    table = Table(("=name",), tuple((text,) for text in texts))
+    cells = [row[0] for row in csv.reader(io.StringIO(table.csv()))]
+    assert cells == ["'=name", "'=1+1", "'+1", "'-1", "'@sum", "'\t=1", *texts[5:]]
+    numbers = Table(("a", "b", "c", "d"), ((-1.5, None, math.nan, True),))
+    assert numbers.csv().splitlines()[1] == "-1.5,,,True"

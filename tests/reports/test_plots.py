@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,16 +18,23 @@ from deepcadence.reports import (
     distance_info,
     figure_style,
     front_info,
+    history_info,
     image_pairs_info,
+    importance_info,
     plot_comparison,
     plot_costs,
     plot_distance,
     plot_front,
+    plot_history,
     plot_image_pairs,
+    plot_importance,
+    plot_prediction,
     plot_similarity,
     plot_timeline,
+    prediction_info,
     similarity_info,
     timeline_info,
+    write_figures,
 )
 from deepcadence.reports._style import CSS_VARIABLES
 from deepcadence.reports._svg import inline_svg
@@ -38,8 +47,14 @@ PLOTS: dict[str, Callable[[Axes | None], Axes]] = {
     "timeline": lambda ax: plot_timeline(timeline_info(records.schedule()), ax),
     "costs": lambda ax: plot_costs(costs_info(records.profile().meta.macs), ax),
     "comparison": lambda ax: plot_comparison(comparison_info(records.held_out()), ax),
+    "history": lambda ax: plot_history(history_info(records.study()), ax),
+    "importance": lambda ax: plot_importance(importance_info(records.study(extra=records.searched())), ax),
+    "prediction": lambda ax: plot_prediction(prediction_info(records.study()), ax),
     "images": lambda ax: plot_image_pairs(image_pairs_info(*records.images()), ax),
 }
+
+
+HEADS = {"svg": b"<?xml", "pdf": b"%PDF-", "png": b"\x89PNG"}
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -126,3 +141,26 @@ def test_colors_follow_the_page() -> None:
         assert f"var({name}, #" in svg
     for color in CSS_VARIABLES:
         assert not re.search(rf"(?<!, ){color}", svg)
+
+
+def test_figures_are_files_with_their_data(tmp_path: Path) -> None:
+    sources = {"study": records.study(), "schedule": records.schedule()}
+    written = write_figures(tmp_path, **sources, formats=("svg", "pdf", "png"))
+    names = {"timeline", "front", "history", "prediction", "costs"}
+    assert {path.name for path in written} == {f"{name}.{kind}" for name in names for kind in (*HEADS, "csv")}
+    for path in written:
+        assert path.read_bytes().startswith(HEADS.get(path.suffix[1:], b""))
+    rows = list(csv.DictReader((tmp_path / "front.csv").open(newline="")))
+    assert [row["label"] for row in rows] == [point.label for point in front_info(records.study()).points]
+    assert float(rows[0]["psnr"]) == front_info(records.study()).points[0].quality
+    first = (tmp_path / "front.pdf").read_bytes()
+    write_figures(tmp_path, **sources, formats=["pdf"])
+    assert (tmp_path / "front.pdf").read_bytes() == first
+
+
+def test_figures_want_a_known_format_and_something_to_draw(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no figure format 'gif': expected one of svg, pdf, png"):
+        write_figures(tmp_path / "new", schedule=records.schedule(), formats=("gif",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing to report"):
+        write_figures(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 
 from deepcadence.reports import image_pairs_info, render_report, write_report
-from deepcadence.schedules import Quality, Schedule
+from deepcadence.schedules import Quality, Schedule, uniform
 from tests.reports import records
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -73,16 +76,66 @@ def sections(page: str) -> list[str]:
 def test_the_whole_report(page: str) -> None:
     outline = Outline(page)
     assert sections(page) == [
-        "result", "comparison", "schedule", "images", "front", "similarity", "macs", "setup", "repeat",
+        "result", "comparison", "schedule", "images", "front", "search", "similarity", "macs", "setup", "repeat",
     ]  # fmt: skip
     assert outline.tags.count("h1") == 1
-    assert outline.tags.count("svg") == 4 + 3 + 2
+    assert outline.tags.count("svg") == 4 + 3 + 2 + 2
     assert len(outline.images) == 3 * 8
     assert all(image["alt"] and str(image["src"]).startswith("data:image/png;base64,") for image in outline.images)
     assert len(outline.ids) == len(set(outline.ids))
     assert {anchor.removeprefix("#") for anchor in outline.anchors} <= set(outline.ids)
-    assert "script" not in outline.tags
+    assert outline.tags.count("script") == 2  # one of the page's own, one that holds data
     assert page.startswith("<!doctype html>")
+
+
+def test_only_the_script_of_the_page_may_run(page: str) -> None:
+    (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["default-src"] == "'none'"
+    for word in ("innerHTML", "insertAdjacentHTML", "document.write", "eval(", "fetch(", "import("):
+        assert word not in script, word
+
+
+def front_data(page: str) -> list[dict[str, Any]]:
+    (text,) = re.findall(r'<script type="application/json" id="front-points">(.*?)</script>', page, flags=re.DOTALL)
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def test_every_point_carries_its_schedule(page: str) -> None:
+    points = front_data(page)
+    trials = {trial.number: trial for trial in records.study().trials}
+    assert sorted(point["number"] for point in points) == sorted(trials)
+    for point in points:
+        trial = trials[point["number"]]
+        assert 0 < point["left"] < 1
+        assert 0 < point["top"] < 1
+        assert trial.label == point["label"]
+        if trial.calls is None:
+            assert (point["json"], "no schedule to load" in point["note"]) == ("", True)
+            continue
+        schedule = Schedule.loads(point["json"])
+        assert schedule.calls == trial.calls
+        assert schedule.model is not None
+        assert schedule.sampler == records.sampler()
+        assert schedule.dumps() == point["json"]
+    (chosen,) = (point for point in points if "the chosen schedule" in point["facts"])
+    assert Schedule.loads(chosen["json"]) == records.schedule()
+
+
+def test_a_long_study_stays_in_the_budget() -> None:
+    first = len(records.trials())
+    many = tuple(records.trial(n, "nonuniform", uniform(20, 2 + n % 7, n % 3).calls, 15 + n / 200) for n in
+                 range(first, first + 1500))  # fmt: skip
+    page = render_report(study=records.study(extra=many))
+    assert len(page.encode()) < 3_000_000
+    points = front_data(page)
+    assert len(points) == 1000
+    assert f"{first + 1500 - 1000} more trials are left out" in page
+    assert all(point["json"] for point in points if "on the front" in point["facts"])
+    assert any("keep this page small" in point["note"] for point in points)
 
 
 def test_it_needs_nothing_else(page: str) -> None:
@@ -127,7 +180,7 @@ def test_a_loss_is_called_one() -> None:
 
 def test_sections_adapt() -> None:
     assert sections(render_report(profile=records.profile())) == ["result", "similarity", "macs", "setup"]
-    assert sections(render_report(study=records.study())) == ["result", "front", "macs", "setup"]
+    assert sections(render_report(study=records.study())) == ["result", "front", "search", "macs", "setup"]
     assert sections(render_report(schedule=records.schedule())) == ["result", "schedule", "macs", "setup", "repeat"]
     bare = render_report(schedule=Schedule(calls=("full", 0)))
     assert sections(bare) == ["result", "schedule", "setup", "repeat"]
@@ -154,7 +207,7 @@ def test_a_schedule_of_another_length_is_not_marked_and_that_is_said() -> None:
     assert "The schedule has 10 calls and the profile 20, so it is not marked." in page
 
 
-@pytest.mark.parametrize("where", ["title", "command", "model", "prompt", "study", "label"])
+@pytest.mark.parametrize("where", ["title", "command", "model", "prompt", "study", "trial", "label"])
 def test_text_from_outside_stays_text(where: str) -> None:
     arguments = whole()
     if where == "title":
@@ -167,12 +220,16 @@ def test_text_from_outside_stays_text(where: str) -> None:
         arguments["profile"] = records.profile(prompts=(EVIL,))
     elif where == "study":
         arguments["study"] = records.study(name=EVIL)
+    elif where == "trial":
+        evil = records.trial(99, "uniform", uniform(20, 4, 0).calls, 25.0, label=EVIL)
+        arguments["study"] = records.study(extra=(evil,))
     else:
         arguments["held_out"] = records.held_out(label=EVIL)
     page = render_report(**arguments)
     assert "&lt;script&gt;" in page
+    assert EVIL not in page
     outline = Outline(page)
-    assert "script" not in outline.tags
+    assert outline.tags.count("script") == 2
     assert len(outline.images) == 24
 
 

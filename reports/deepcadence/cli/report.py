@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -13,6 +14,7 @@ from deepcadence.cli.options import StudyName
 from deepcadence.cli.progress import busy
 
 if TYPE_CHECKING:
+    from deepcadence.reports import FigureFormat
     from deepcadence.schedules import Schedule
     from deepcadence.search import HeldOut
 
@@ -30,43 +32,99 @@ def report(
     schedule: Annotated[
         Path | None, typer.Option("--schedule", help="From `deepcadence search`: the timeline, and held-out figures.")
     ] = None,
+    images: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--images",
+            metavar="WITHOUT WITH",
+            help="Two folders of `deepcadence generate`, same seeds: without the schedule, and with it.",
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write each figure as a file of its own too, its data as CSV."),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="Formats of these files: svg, pdf, png; several by commas.")
+    ] = "svg",
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Write a self-contained HTML report from a profile, a study and a schedule, or from what there is of them.
 
-    The page needs no network and no script. The held-out comparison that `deepcadence search` leaves beside its
-    schedule is taken in, if it is of that schedule.
+    The page needs no network, and reads the same without its script. The held-out comparison that `deepcadence search`
+    leaves beside its schedule is taken in, if it is of that schedule.
 
     Example:  deepcadence report --profile profile.safetensors --study sqlite:///study.db --schedule schedule.json
     """
-    from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.cli.outputs import Kind, check_folder, check_output
 
     if profile is None and study is None and schedule is None:
         raise typer.BadParameter("nothing to report: give at least one of --profile, --study and --schedule")
+    kinds = _formats(formats)
     check_output(out, Kind.report)
+    if figures:
+        check_folder(figures)
+    options = {
+        "--profile": profile,
+        "--study": study,
+        "--study-name": study_name if study else None,
+        "--schedule": schedule,
+        "--images": images,
+        "-o": out,
+    }
     with busy("drawing"):
-        _write(out, profile, study, study_name, schedule)
-    note(f"wrote {out}")
+        sources = _load(profile, study, study_name, schedule, images)
+        written = _write(out, sources, options, figures, kinds)
+    note(f"wrote {out}" + (f" and {len(written)} files in {figures}" if figures else ""))
     if as_json:
-        print_json({"report": str(out)})
+        print_json({"report": str(out)} | ({"figures": [str(path) for path in written]} if figures else {}))
 
 
-def _write(out: Path, profile: Path | None, study: str | None, study_name: str, schedule: Path | None) -> None:
+def _formats(text: str) -> tuple[FigureFormat, ...]:
+    from deepcadence.reports import FigureFormat
+
+    known: tuple[FigureFormat, ...] = get_args(FigureFormat)
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise typer.BadParameter(f"found {unknown[0]!r}, expected some of {', '.join(known)}", param_hint="--format")
+    return tuple(kind for kind in known if kind in words)
+
+
+def _load(
+    profile: Path | None, study: str | None, study_name: str, schedule: Path | None, images: tuple[Path, Path] | None
+) -> dict[str, Any]:
+    """What `write_report` and `write_figures` take."""
+    from deepcadence.cli.report_inputs import image_pairs
     from deepcadence.probe import Profile
-    from deepcadence.reports import write_report
     from deepcadence.schedules import Schedule
     from deepcadence.search import StudyResult
 
     loaded = Schedule.load(schedule) if schedule else None
-    write_report(
-        out,
-        profile=Profile.load(profile) if profile else None,
-        study=StudyResult.from_storage(study, study_name) if study else None,
-        held_out=find_held_out(schedule, loaded) if schedule and loaded else None,
-        schedule=loaded,
-    )
+    return {
+        "profile": Profile.load(profile) if profile else None,
+        "study": StudyResult.from_storage(study, study_name) if study else None,
+        "held_out": find_held_out(schedule, loaded) if schedule and loaded else None,
+        "schedule": loaded,
+        "images": image_pairs(*images) if images else None,
+    }
+
+
+def _write(
+    out: Path,
+    sources: Mapping[str, Any],
+    options: Mapping[str, object],
+    figures: Path | None,
+    kinds: tuple[FigureFormat, ...],
+) -> list[Path]:
+    """Writes the page, and the files of the figures, which are returned."""
+    from deepcadence.cli.report_inputs import command_line
+    from deepcadence.reports import write_figures, write_report
+
+    write_report(out, **sources, commands=[command_line(options)])
+    return write_figures(figures, **sources, formats=kinds) if figures else []
 
 
 def find_held_out(path: Path, schedule: Schedule) -> HeldOut | None:

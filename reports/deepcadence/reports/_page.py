@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deepcadence.reports._facts import Measured
+from deepcadence.reports._figures import make_figures
 from deepcadence.reports._pictures import Pictures, pictures
-from deepcadence.reports._plots import Plot, comparison_plot, distance_plots, front_plot, heat_maps, timeline_plot
+from deepcadence.reports._plots import Plot
+from deepcadence.reports._points import Points, front_points
+from deepcadence.reports._sources import Sources
 from deepcadence.reports._versions import versions
 from deepcadence.reports._words import TIMES
 from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info
 from deepcadence.reports.costs import CostsInfo, macs_text
-from deepcadence.reports.front import front_info
-from deepcadence.reports.images import ImagePairsInfo
-from deepcadence.reports.summary import Tile, chosen_trial, summarize
-from deepcadence.reports.timeline import timeline_info
+from deepcadence.reports.summary import Tile, summarize
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile
     from deepcadence.schedules import Schedule
-    from deepcadence.search import HeldOut, StudyResult
 
-__all__ = ["Page", "Sources", "build_page"]
+__all__ = ["Page", "build_page"]
 
 _SNIPPET = """\
 from deepcadence.schedules import cached
@@ -37,19 +35,6 @@ _HEAT_MAPS = (
     "the seeds; all maps share one color scale. A bright block along the diagonal is a stretch in which the feature "
     "hardly changes, so that one full call can serve it."
 )
-
-
-@dataclass(frozen=True)
-class Sources:
-    """All that a report may be made from; what is missing leaves its sections out."""
-
-    profile: Profile | None = None
-    study: StudyResult | None = None
-    held_out: HeldOut | None = None
-    schedule: Schedule | None = None
-    images: ImagePairsInfo | None = None
-    title: str | None = None
-    commands: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +53,7 @@ class CutRow:
     layer: str
     macs: str
     percent: str
+    value: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +62,7 @@ class CostsSection:
 
     counter: str
     full: str
+    full_macs: int
     shape: str
     cuts: tuple[CutRow, ...]
 
@@ -91,10 +78,12 @@ class Page:
     outcome: Outcome | None
     tiles: tuple[Tile, ...]
     comparison: ComparisonInfo | None
-    comparison_figures: tuple[Plot, ...]
+    comparison_figure: Plot | None
     schedule: ScheduleSection | None
     images: Pictures | None
     front: Plot | None
+    points: Points | None
+    search: tuple[Plot, ...]
     heat_maps: tuple[Plot, ...]
     heat_map_note: str
     distances: tuple[Plot, ...]
@@ -114,6 +103,7 @@ class Page:
             ("schedule", "Schedule", self.schedule),
             ("images", "Images", self.images),
             ("front", "Quality against cost", self.front),
+            ("search", "Search", self.search),
             ("similarity", "Similarity", self.heat_maps),
             ("macs", "MACs", self.costs),
             ("setup", "Measured on", True),
@@ -128,14 +118,11 @@ def build_page(sources: Sources) -> Page:
     Raises:
         ValueError: neither a profile, a study, a held-out comparison nor a schedule is given.
     """
-    profile, study, held_out = sources.profile, sources.study, sources.held_out
-    schedule = sources.schedule or (held_out.schedule if held_out is not None else None)
-    if profile is None and study is None and held_out is None and schedule is None:
-        raise ValueError("nothing to report: give a profile, a study, a held-out comparison or a schedule")
+    sources.check()
+    profile, study, held_out, schedule = sources.profile, sources.study, sources.held_out, sources.chosen
     comparison = comparison_info(held_out) if held_out is not None else None
     summary = summarize(profile, study, comparison, schedule)
-    chosen = chosen_trial(study, schedule) if study is not None else None
-    marked = schedule if profile is not None and schedule and schedule.num_calls == profile.num_calls else None
+    figures = make_figures(sources)
     measured = Measured(profile, study, held_out, schedule)
     found = versions()
     return Page(
@@ -146,13 +133,17 @@ def build_page(sources: Sources) -> Page:
         outcome=summary.outcome,
         tiles=summary.tiles,
         comparison=comparison,
-        comparison_figures=(comparison_plot(comparison),) if comparison else (),
-        schedule=ScheduleSection(timeline_plot(timeline_info(schedule)), schedule.dumps()) if schedule else None,
+        comparison_figure=figures.comparison,
+        schedule=ScheduleSection(figures.timeline, schedule.dumps()) if schedule and figures.timeline else None,
         images=pictures(sources.images) if sources.images is not None and sources.images.pairs else None,
-        front=front_plot(front_info(study, () if chosen is None else chosen.number)) if study else None,
-        heat_maps=heat_maps(profile, marked) if profile is not None else (),
+        front=figures.front,
+        points=front_points(figures.front_info, figures.front, schedule)
+        if figures.front_info and figures.front
+        else None,
+        search=figures.search,
+        heat_maps=figures.heat_maps,
         heat_map_note=_HEAT_MAPS + _marks(profile, schedule),
-        distances=distance_plots(profile) if profile is not None else (),
+        distances=figures.distances,
         costs=_costs(measured.costs),
         facts=measured.facts(found),
         prompts=tuple(profile.meta.prompts) if profile is not None else (),
@@ -194,6 +185,6 @@ def _marks(profile: Profile | None, schedule: Schedule | None) -> str:
 def _costs(info: CostsInfo | None) -> CostsSection | None:
     if info is None:
         return None
-    rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}") for cut in info.cuts)
+    rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}", cut.macs) for cut in info.cuts)
     shape = f" {TIMES} ".join(map(str, info.sample_shape))
-    return CostsSection(info.counter, macs_text(info.full_macs), shape, tuple(rows))
+    return CostsSection(info.counter, macs_text(info.full_macs), info.full_macs, shape, tuple(rows))

@@ -1,10 +1,12 @@
-"""The figures of a report, drawn and put into words."""
+"""The figures of a report: data, drawing and words, as SVG for the page and as files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -13,33 +15,94 @@ from matplotlib.figure import Figure
 from deepcadence.reports._style import figure_style
 from deepcadence.reports._svg import inline_svg
 from deepcadence.reports.comparison import ComparisonInfo, plot_comparison
-from deepcadence.reports.distance import distance_info, plot_distance
+from deepcadence.reports.costs import CostsInfo, plot_costs
+from deepcadence.reports.distance import distance_info, distance_table, plot_distance
 from deepcadence.reports.front import FrontInfo, plot_front
+from deepcadence.reports.history import HistoryInfo, plot_history
+from deepcadence.reports.images import ImagePairsInfo, plot_image_pairs
+from deepcadence.reports.importance import ImportanceInfo, plot_importance
+from deepcadence.reports.prediction import PredictionInfo, plot_prediction
 from deepcadence.reports.similarity import METRIC_NAMES, Metric, SimilarityInfo, plot_similarity, similarity_info
+from deepcadence.reports.tables import Table
 from deepcadence.reports.timeline import TimelineInfo, plot_timeline
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile
     from deepcadence.schedules import Schedule
 
-__all__ = ["Plot", "comparison_plot", "distance_plots", "front_plot", "heat_maps", "timeline_plot"]
+__all__ = [
+    "FigureFormat",
+    "Plot",
+    "comparison_plot",
+    "costs_plot",
+    "distance_plots",
+    "front_plot",
+    "heat_maps",
+    "history_plot",
+    "images_plot",
+    "importance_plot",
+    "prediction_plot",
+    "timeline_plot",
+]
+
+FigureFormat = Literal["svg", "pdf", "png"]
+"""A kind of file that a figure can be written as."""
+
+_FILE: dict[str, dict[str, object]] = {
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+    "png": {"metadata": {"Software": None}, "dpi": 300},
+}
+"""What `savefig` is told, so that the same figure gives the same bytes."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of the page. `svg` is markup that `inline_svg` made; title and caption are plain text."""
+    """One figure: its `table` of data, and how it is drawn, `size` in inches. Title and caption are plain text."""
 
     id: str
     title: str
     caption: str
-    svg: Markup
+    size: tuple[float, float]
+    draw: Callable[[Axes], object]
+    table: Table
 
+    @property
+    def name(self) -> str:
+        """What a file of it is called, without the ending."""
+        return self.id.removesuffix("-plot")
 
-def _draw(name: str, title: str, caption: str, size: tuple[float, float], plot: Callable[[Axes], object]) -> Plot:
-    with figure_style():
-        figure = Figure(figsize=size, layout="constrained")
-        plot(figure.add_subplot())
-    return Plot(name, title, caption, Markup(inline_svg(figure, name, f"{title}. {caption}")))  # noqa: S704
+    @property
+    def svg(self) -> Markup:
+        """The figure as an element of the page."""
+        return self._drawn[0]
+
+    def places(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Where points of the data are on the figure: shares of its width and height, from the upper left corner."""
+        if not points:
+            return []
+        axes = self._drawn[1]
+        shares = axes.figure.transSubfigure.inverted().transform(axes.transData.transform(points))
+        return [(round(float(x), 4), round(1 - float(y), 4)) for x, y in shares]
+
+    def file(self, kind: FigureFormat) -> bytes:
+        """The figure as a file of its own, on white."""
+        buffer = io.BytesIO()
+        with figure_style():
+            self._axes().figure.savefig(buffer, format=kind, facecolor="white", **_FILE[kind])  # type: ignore[union-attr]
+        return buffer.getvalue()
+
+    @cached_property
+    def _drawn(self) -> tuple[Markup, Axes]:
+        axes = self._axes()
+        figure = axes.figure
+        return Markup(inline_svg(figure, self.id, f"{self.title}. {self.caption}")), axes  # type: ignore[arg-type]  # noqa: S704
+
+    def _axes(self) -> Axes:
+        with figure_style():
+            axes = Figure(figsize=self.size, layout="constrained").add_subplot()
+            self.draw(axes)
+        return axes
 
 
 def heat_maps(profile: Profile, schedule: Schedule | None) -> tuple[Plot, ...]:
@@ -55,12 +118,13 @@ def _heat_map(info: SimilarityInfo, limits: tuple[float, float]) -> Plot:
     caption = f"From {low:.2f} to {high:.2f} off the diagonal."
     if info.layer:
         caption += f" Runs again from {info.layer}."
-    return _draw(
+    return Plot(
         f"similarity-{info.cut}",
         f"Cut {info.cut}",
         caption,
         (3.5, 2.9),
         lambda ax: plot_similarity(info, ax, limits=limits).set_title(""),
+        info.table,
     )
 
 
@@ -83,10 +147,11 @@ def distance_plots(profile: Profile) -> tuple[Plot, ...]:
         infos = distance_info(profile, metric)
         if not any(info.distances for info in infos):
             continue
+        caption += " Bars are the standard deviation over the samples."
         if len(infos) <= 3:
             caption += " The band holds 80% of the pairs: its width is how much the place in the run matters."
         name = "distance-" + metric.replace("_", "-")
-        plots.append(_draw(name, title, caption, (4.8, 3.1), lambda ax, infos=infos: plot_distance(infos, ax)))  # type: ignore[misc]
+        plots.append(Plot(name, title, caption, (4.8, 3.1), partial(plot_distance, infos), distance_table(infos)))
     return tuple(plots)
 
 
@@ -104,7 +169,7 @@ def front_plot(info: FrontInfo) -> Plot:
     if info.left_out:
         trials = "trial is" if info.left_out == 1 else "trials are"
         caption += f" {info.left_out} {trials} not shown: equal to the full run."
-    return _draw("front-plot", "Quality against MACs", caption, (5.2, 3.7), lambda ax: plot_front(info, ax))
+    return Plot("front-plot", "Quality against MACs", caption, (5.2, 3.7), partial(plot_front, info), info.table)
 
 
 def timeline_plot(info: TimelineInfo) -> Plot:
@@ -114,7 +179,7 @@ def timeline_plot(info: TimelineInfo) -> Plot:
         f"computes the whole network, a block below it only the outer layers at that cut, around {info.feature}."
     )
     size = (8.4, 0.75 + 0.34 * (1 + len(info.cuts)))
-    return _draw("timeline", "The schedule", caption, size, lambda ax: plot_timeline(info, ax))
+    return Plot("timeline", "The schedule", caption, size, partial(plot_timeline, info), info.table)
 
 
 def comparison_plot(info: ComparisonInfo) -> Plot:
@@ -125,4 +190,50 @@ def comparison_plot(info: ComparisonInfo) -> Plot:
         "table's last column decides."
     )
     size = (5.2, 1.0 + 0.38 * len(info.rows))
-    return _draw("comparison-plot", "Quality by contender", caption, size, lambda ax: plot_comparison(info, ax))
+    return Plot("comparison-plot", "Quality by contender", caption, size, partial(plot_comparison, info), info.table)
+
+
+def history_plot(info: HistoryInfo) -> Plot:
+    """How the front grew."""
+    caption = (
+        "Each marker is a trial that made the front better. Where the line reaches 100%, the area under the front is "
+        "that of the end; a line that still rises at the right says that more trials may find more."
+    )
+    return Plot("history", "History of the study", caption, (4.8, 3.1), partial(plot_history, info), info.table)
+
+
+def importance_plot(info: ImportanceInfo) -> Plot:
+    """Which parameters matter."""
+    caption = (
+        f"Which choices set the best quarter of {info.trials} trials apart, by PED-ANOVA: for quality (filled) and for "
+        "low cost (hatched). Bars of a kind add up to 100%. It says what mattered among the trials that were run, not "
+        "which value is best."
+    )
+    size = (4.8, 1.2 + 0.5 * len(info.parameters))
+    return Plot("importance", "Parameter importance", caption, size, partial(plot_importance, info), info.table)
+
+
+def prediction_plot(info: PredictionInfo) -> Plot:
+    """Predicted against measured quality."""
+    count = len(info.points)
+    caption = f"Each marker is one of {count} trials whose quality was predicted as well as measured."
+    if info.metric == "psnr":
+        caption += " On the dashed line both are equal; above it, the schedule was better than predicted."
+    if info.spearman is not None:
+        caption += f" Rank correlation (Spearman): {info.spearman:.2f}."
+    return Plot("prediction", "Predicted quality", caption, (4.8, 3.1), partial(plot_prediction, info), info.table)
+
+
+def costs_plot(info: CostsInfo) -> Plot:
+    """MACs per cut."""
+    caption = "What a partial call at each cut costs, as a share of a full call."
+    size = (4.8, 0.8 + 0.26 * max(1, len(info.cuts)))
+    return Plot("costs", "MACs per cut", caption, size, partial(plot_costs, info), info.table)
+
+
+def images_plot(info: ImagePairsInfo) -> Plot:
+    """Pairs of images, the worst first."""
+    caption = f"The worst, the median and the best by PSNR of {info.samples} samples."
+    height, width = info.pairs[0].full.shape[:2]
+    size = (1.1 + 0.9 * len(info.pairs), 0.5 + 2.7 * height / width)
+    return Plot("images-plot", "Pairs of images", caption, size, partial(plot_image_pairs, info), info.table)

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from deepcadence.reports._style import (
-    CHOSEN,
-    FEWER_STEPS,
-    PREDICTED,
-    PUBLISHED,
-    SEARCH,
-    UNIFORM,
-    axes_or_new,
-    figure_style,
-)
+from deepcadence.reports._origins import ORIGIN_LOOKS
+from deepcadence.reports._style import CHOSEN, SEARCH, axes_or_new, figure_style
 from deepcadence.reports._words import shortened
+from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.search import Comparison, HeldOut
@@ -27,14 +20,6 @@ __all__ = ["ComparisonInfo", "Outcome", "comparison_info", "plot_comparison"]
 
 Outcome = Literal["wins", "loses", "undecided"]
 """How the chosen schedule does against its rivals."""
-
-_LOOKS: Final = {
-    "nonuniform": (SEARCH, "o"),
-    "predicted": (PREDICTED, "D"),
-    "uniform": (UNIFORM, "s"),
-    "published": (PUBLISHED, "^"),
-    "fewer_steps": (FEWER_STEPS, "X"),
-}
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,18 @@ class ComparisonInfo:
     def samples(self) -> int:
         """How many samples were measured."""
         return self.chosen.psnr.samples
+
+    @property
+    def table(self) -> Table:
+        """One row per contender. Intervals are 95%; differences are chosen minus this, paired by seed, in dB."""
+        columns = ("label", "origin", "full_calls", "partial_calls", "mean_macs", "speedup", "wall_speedup")
+        names = ("psnr", "ssim", "psnr_difference")
+        rows = []
+        for row in self.rows:
+            figures = [getattr(row, name) for name in names]
+            cells = [(x.mean, *x.ci95) if x is not None else (None, None, None) for x in figures]
+            rows.append((*(getattr(row, name) for name in columns), *(cell for three in cells for cell in three)))
+        return Table((*columns, *(name + end for name in names for end in ("", "_low", "_high"))), tuple(rows))
 
 
 def comparison_info(held_out: HeldOut) -> ComparisonInfo:
@@ -79,7 +76,7 @@ def plot_comparison(info: ComparisonInfo, ax: Axes | None = None) -> Axes:
     with figure_style():
         ax = axes_or_new(ax, 5.0, 0.9 + 0.36 * len(info.rows))
         for place, row in enumerate(info.rows):
-            color, marker = _LOOKS.get(row.origin, (CHOSEN, "o"))
+            color, marker, _ = ORIGIN_LOOKS.get(row.origin, (CHOSEN, "o", 0.0))
             low, high = row.psnr.ci95
             ax.plot([low, high], [place, place], color=color, linewidth=2.2, solid_capstyle="round")
             ax.plot([row.psnr.mean], [place], color=color, marker=marker, markersize=7, markeredgewidth=0)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
 from deepcadence.reports.front import mac_unit
+from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.probe import Macs
@@ -33,6 +34,12 @@ class CostsInfo:
     full_macs: int
     sample_shape: tuple[int, ...]
     cuts: tuple[CutCost, ...]
+
+    @property
+    def table(self) -> Table:
+        """The full call first (no cut), then one row per cut."""
+        partial = ((cut.cut, cut.layer, cut.macs, cut.share) for cut in self.cuts)
+        return Table(("cut", "layer", "macs", "share"), ((None, "", self.full_macs, 1.0), *partial))
 
 
 def costs_info(macs: Macs, layers: Mapping[int, str] | None = None) -> CostsInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from deepcadence.reports._style import axes_or_new, cut_look, figure_style
 from deepcadence.reports._words import MINUS
 from deepcadence.reports.similarity import METRIC_NAMES, Metric, similarity_info
+from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile
@@ -23,6 +25,8 @@ class DistanceInfo:
     """One cut: the values of all pairs of calls that lie `distances[k]` calls apart.
 
     `low` and `high` are the 10th and 90th percentile over these pairs: how much it matters *where* in the run one is.
+    `spread` is the standard deviation over samples, averaged over these pairs: how much it matters *which* sample it
+    is; nan where one sample was probed.
     """
 
     cut: int
@@ -32,6 +36,7 @@ class DistanceInfo:
     low: tuple[float, ...]
     high: tuple[float, ...]
     pairs: tuple[int, ...]
+    spread: tuple[float, ...]
 
 
 def distance_info(profile: Profile, metric: Metric = "cosine", max_distance: int | None = None) -> list[DistanceInfo]:
@@ -46,13 +51,16 @@ def distance_info(profile: Profile, metric: Metric = "cosine", max_distance: int
 def _of_cut(profile: Profile, cut: int, metric: Metric, max_distance: int | None) -> DistanceInfo:
     values = similarity_info(profile, cut, metric=metric).values
     last = max(1, profile.num_calls // 2) if max_distance is None else max_distance
-    rows: list[tuple[int, float, float, float, int]] = []
+    deviations = getattr(profile, f"{metric}_std")[profile.index(cut)].detach().cpu().double().numpy()
+    rows: list[tuple[int, float, float, float, int, float]] = []
     for distance in range(1, min(last, profile.num_calls - 1) + 1):
         pairs = np.diagonal(values, offset=distance)
-        pairs = pairs[np.isfinite(pairs)]
+        measured = np.isfinite(pairs)
+        pairs = pairs[measured]
         if pairs.size:
             low, high = np.percentile(pairs, (10, 90))
-            rows.append((distance, float(pairs.mean()), float(low), float(high), int(pairs.size)))
+            spread = np.diagonal(deviations, offset=distance)[measured].mean()
+            rows.append((distance, float(pairs.mean()), float(low), float(high), int(pairs.size), float(spread)))
     return DistanceInfo(
         cut=cut,
         metric=metric,
@@ -61,11 +69,26 @@ def _of_cut(profile: Profile, cut: int, metric: Metric, max_distance: int | None
         low=tuple(row[2] for row in rows),
         high=tuple(row[3] for row in rows),
         pairs=tuple(row[4] for row in rows),
+        spread=tuple(row[5] for row in rows),
     )
 
 
+def distance_table(infos: Iterable[DistanceInfo]) -> Table:
+    """One row per cut and distance."""
+    columns = ("cut", "distance", "mean", "p10", "p90", "spread_over_samples", "pairs")
+    rows = (
+        (info.cut, *row)
+        for info in infos
+        for row in zip(info.distances, info.mean, info.low, info.high, info.spread, info.pairs, strict=True)
+    )
+    return Table(columns, tuple(rows))
+
+
 def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
-    """Draws one line per cut, with its own color, marker and dashes, and the 10th to 90th percentile as a band."""
+    """Draws one line per cut, with its own color, marker and dashes, and the spread over samples as bars.
+
+    Up to three cuts have the 10th to 90th percentile over the pairs as a band.
+    """
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
         for index, info in enumerate(infos):
@@ -74,6 +97,16 @@ def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
             color, marker, dashes = cut_look(index)
             if len(infos) <= 3:
                 ax.fill_between(info.distances, info.low, info.high, color=color, alpha=0.13, linewidth=0)
+            marked = slice(None, None, max(1, len(info.distances) // 12))
+            ax.errorbar(
+                info.distances[marked],
+                info.mean[marked],
+                yerr=info.spread[marked],
+                fmt="none",
+                ecolor=color,
+                elinewidth=0.9,
+                alpha=0.6,
+            )
             sns.lineplot(
                 x=info.distances,
                 y=info.mean,
@@ -84,7 +117,7 @@ def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
                 markeredgewidth=0,
                 linestyle=dashes,
                 linewidth=1.5,
-                markevery=max(1, len(info.distances) // 12),
+                markevery=marked,
                 label=f"cut {info.cut}",
             )
         ax.set_xlabel(f"distance in calls (j {MINUS} i)")

@@ -10,17 +10,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from deepcadence.reports._style import (
-    CHOSEN,
-    FEWER_STEPS,
-    PREDICTED,
-    PUBLISHED,
-    SEARCH,
-    SURFACE,
-    UNIFORM,
-    axes_or_new,
-    figure_style,
-)
+from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
+from deepcadence.reports._style import CHOSEN, FEWER_STEPS, SURFACE, axes_or_new, figure_style
+from deepcadence.reports.tables import Table
+from deepcadence.schedules import Cost, Schedule
 
 if TYPE_CHECKING:
     from deepcadence.search import StudyResult, TrialRecord
@@ -28,27 +21,17 @@ if TYPE_CHECKING:
 PSNR_CAP: Final = 100.0
 """PSNR, in dB, that stands for images equal to those of the full run."""
 
-ORIGIN_NAMES: Final[dict[str, str]] = {
-    "nonuniform": "searched (c, p)",
-    "predicted": "predicted",
-    "uniform": "uniform 1:N",
-    "published": "published (c, p)",
-    "fewer_steps": "fewer steps",
-}
-_LOOKS: Final[dict[str, tuple[str, str, float]]] = {
-    "nonuniform": (SEARCH, "o", 22.0),
-    "predicted": (PREDICTED, "D", 24.0),
-    "uniform": (UNIFORM, "s", 30.0),
-    "published": (PUBLISHED, "^", 42.0),
-    "fewer_steps": (FEWER_STEPS, "X", 42.0),
-}
 _MAX_MARKERS: Final = 1500
-_QUALITY_NAMES: Final = {"psnr": "PSNR to the full run (dB)", "ssim": "SSIM to the full run"}
+QUALITY_NAMES: Final = {"psnr": "PSNR to the full run (dB)", "ssim": "SSIM to the full run"}
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One trial. `macs` are per call of the reference run and per sample; `quality` is in the metric's unit."""
+    """One trial. `macs` are per call of the reference run and per sample; `quality` is in the metric's unit.
+
+    `schedule` is what ran, with model, sampler and cost; None for fewer steps. It says nothing about quality, which on
+    search seeds comes out too good.
+    """
 
     number: int
     origin: str
@@ -58,6 +41,7 @@ class FrontPoint:
     quality: float
     on_front: bool
     chosen: bool
+    schedule: Schedule | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +58,14 @@ class FrontInfo:
         """The points of the study's front, cheapest first."""
         return tuple(point for point in self.points if point.on_front)
 
+    @property
+    def table(self) -> Table:
+        """One row per trial; `quality` has the metric's name, and `calls` are F for full, else the cut."""
+        columns = ("number", "origin", "label", "macs", "speedup", "quality", "on_front", "chosen")
+        rows = ((*(getattr(point, name) for name in columns), _calls(point.schedule)) for point in self.points)
+        names = (self.metric if name == "quality" else name for name in (*columns, "calls"))
+        return Table(tuple(names), tuple(rows))
+
 
 def front_info(study: StudyResult, chosen: int | Iterable[int] = ()) -> FrontInfo:
     """The trials of `study` as points, with those on its front and those `chosen` (trial numbers) told apart.
@@ -85,7 +77,7 @@ def front_info(study: StudyResult, chosen: int | Iterable[int] = ()) -> FrontInf
     on_front = {trial.number for trial in study.front()}
     differing = [trial for trial in study.trials if not _equals_reference(trial)]
     points = [
-        _point(trial, study.quality(trial), trial.number in on_front, trial.number in chosen) for trial in differing
+        _point(study, trial, on_front=trial.number in on_front, chosen=trial.number in chosen) for trial in differing
     ]
     return FrontInfo(
         metric=metric,
@@ -99,17 +91,43 @@ def _equals_reference(trial: TrialRecord) -> bool:
     return trial.psnr >= PSNR_CAP
 
 
-def _point(trial: TrialRecord, quality: float, on_front: bool, chosen: bool) -> FrontPoint:
+def _point(study: StudyResult, trial: TrialRecord, *, on_front: bool, chosen: bool) -> FrontPoint:
     return FrontPoint(
         number=trial.number,
         origin=trial.origin,
         label=trial.label,
         macs=float(trial.mean_macs),
         speedup=float(trial.speedup),
-        quality=quality,
+        quality=study.quality(trial),
         on_front=on_front,
         chosen=chosen,
+        schedule=None if trial.calls is None else _schedule(study, trial),
     )
+
+
+def _schedule(study: StudyResult, trial: TrialRecord) -> Schedule:
+    """The schedule of a trial with what the study knows about its model, sampler and cost."""
+    plain = trial.schedule()
+    layers = {cut: study.model.cuts[cut] for cut in plain.cuts}
+    return Schedule(
+        calls=plain.calls,
+        reuse=plain.reuse,
+        generator=plain.generator,
+        model=study.model.model_copy(update={"cuts": layers}),
+        sampler=study.sampler,
+        cost=Cost(
+            counter=study.counter,
+            full_macs=study.full_macs,
+            partial_macs={cut: study.partial_macs[cut] for cut in plain.cuts},
+            mean_macs=trial.mean_macs,
+            speedup=trial.speedup,
+            sample_shape=study.sample_shape,
+        ),
+    )
+
+
+def _calls(schedule: Schedule | None) -> str:
+    return "" if schedule is None else " ".join("F" if call == "full" else str(call) for call in schedule.calls)
 
 
 def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
@@ -137,7 +155,7 @@ def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
             linestyle=(0, (4, 2.5)),
             zorder=1,
         )
-        for origin, (color, marker, size) in _LOOKS.items():
+        for origin, (color, marker, size) in ORIGIN_LOOKS.items():
             points = [point for point in info.points if point.origin == origin]
             if points:
                 sns.scatterplot(
@@ -165,7 +183,7 @@ def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
                 zorder=4,
             )
         ax.set_xlabel(f"mean MACs per call ({name}MACs; the full run: {info.full_macs / unit:.3g})")
-        ax.set_ylabel(_QUALITY_NAMES.get(info.metric, info.metric))
+        ax.set_ylabel(QUALITY_NAMES.get(info.metric, info.metric))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.grid()

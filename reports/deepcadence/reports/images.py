@@ -16,6 +16,7 @@ from torch import Tensor
 from deepcadence.reports._style import MUTED, axes_or_new, figure_style
 from deepcadence.reports._words import TIMES
 from deepcadence.reports.front import PSNR_CAP
+from deepcadence.reports.tables import Table
 
 Why = Literal["worst", "median", "best"]
 
@@ -42,6 +43,11 @@ class ImagePairsInfo:
     pairs: tuple[ImagePair, ...]
     amplification: int
     samples: int
+
+    @property
+    def table(self) -> Table:
+        """One row per pair, PSNR in dB (inf where the images are equal)."""
+        return Table(("seed", "why", "psnr"), tuple((pair.seed, pair.why, pair.psnr) for pair in self.pairs))
 
 
 def image_pairs_info(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from deepcadence.reports._page import Sources, build_page
+from deepcadence.reports._page import build_page
+from deepcadence.reports._sources import Sources
 from deepcadence.reports._words import MINUS
 from deepcadence.reports.images import ImagePairsInfo
 from deepcadence.schedules import write_atomically
@@ -34,7 +37,7 @@ def render_report(
     title: str | None = None,
     commands: Sequence[str] = (),
 ) -> str:
-    """An HTML page on whatever is given: figures inlined as SVG, images as PNG, no script, no network.
+    """An HTML page on whatever is given: figures inlined as SVG, images as PNG, no network.
 
     Args:
         profile: gives the similarity figures and the costs per cut.
@@ -45,7 +48,9 @@ def render_report(
         title: the page's heading; names the model where None.
         commands: what to type to get all this again, one command line each.
 
-    The same arguments, on the same versions, give the same bytes. All text is escaped.
+    Tables sort on a click, and the points of quality against MACs give their schedules, by one script of the page's
+    own, the only one that its policy lets run; without scripts the page reads the same. The same arguments, on the
+    same versions, give the same bytes. All text is escaped.
 
     Raises:
         ValueError: neither a profile, a study, a held-out comparison nor a schedule is given.
@@ -92,8 +97,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    css = files("deepcadence.reports").joinpath("templates/report.css").read_text(encoding="utf-8")
-    environment.globals.update(css=Markup(css), estimate=_estimate)  # noqa: S704
+    css, js = (
+        files("deepcadence.reports").joinpath(f"templates/report.{kind}").read_text(encoding="utf-8")
+        for kind in ("css", "js")
+    )
+    digest = base64.b64encode(hashlib.sha256(js.encode("utf-8")).digest()).decode("ascii")
+    environment.globals.update(css=Markup(css), js=Markup(js), js_sha256=digest, estimate=_estimate)  # noqa: S704
     return environment
 
 

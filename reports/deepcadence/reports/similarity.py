@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from deepcadence.reports._style import axes_or_new, figure_style
+from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile
@@ -51,6 +52,12 @@ class SimilarityInfo:
         off = self.values[~np.eye(self.num_calls, dtype=bool)]
         off = off[np.isfinite(off)]
         return (float(off.min()), float(off.max())) if off.size else (0.0, 1.0)
+
+    @property
+    def table(self) -> Table:
+        """One row per pair of calls."""
+        rows = ((i, j, float(value)) for (i, j), value in np.ndenumerate(self.values))
+        return Table(("call_i", "call_j", self.metric), tuple(rows))
 
 
 def similarity_info(

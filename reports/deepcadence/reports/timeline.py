@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
+from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.schedules import Schedule
@@ -59,6 +60,11 @@ class TimelineInfo:
         shortest, longest = min(self.intervals), max(self.intervals)
         every = str(shortest) if shortest == longest else f"{shortest} to {longest}"
         return f"{text}; a full call every {every} calls" if longest > 1 else text
+
+    @property
+    def table(self) -> Table:
+        """One row per call; a full one has no cut."""
+        return Table(("call", "full", "cut"), tuple((t, cut is None, cut) for t, cut in enumerate(self.calls)))
 
 
 def timeline_info(schedule: Schedule) -> TimelineInfo:

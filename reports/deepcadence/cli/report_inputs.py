@@ -1,0 +1,88 @@
+"""What `deepcadence report` reads and says besides the files of the other commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcadence.schedules import DeepcadenceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deepcadence.reports import ImagePairsInfo
+
+
+class ImagesError(DeepcadenceError, ValueError):
+    """Two folders of images that make no pairs."""
+
+
+def image_pairs(full: Path, cached: Path) -> ImagePairsInfo:
+    """Pairs of the images that `deepcadence generate` wrote for the same seeds, without a schedule and with it.
+
+    Raises:
+        ImagesError: there is no seed that both folders have, or two images differ in size.
+        OSError: a file cannot be read, or is no PNG.
+    """
+    import torch
+
+    from deepcadence.reports import image_pairs_info
+
+    without, with_ = _by_seed(full), _by_seed(cached)
+    seeds = sorted(without.keys() & with_.keys())
+    if not seeds:
+        raise ImagesError(
+            f"{full} and {cached} have no image of the same seed: found {len(without)} and {len(with_)} files "
+            "seed-NUMBER.png, expected what `deepcadence generate` writes for the same seeds"
+        )
+    stacks = [[_read(folder[seed]) for seed in seeds] for folder in (without, with_)]
+    shapes = {tuple(image.shape) for images in stacks for image in images}
+    if len(shapes) > 1:
+        found = " and ".join(f"{width}x{height}, {channels} channels" for channels, height, width in sorted(shapes)[:2])
+        raise ImagesError(f"the images in {full} and {cached} differ in size: found {found}, expected one size")
+    return image_pairs_info(torch.stack(stacks[0]), torch.stack(stacks[1]), seeds)
+
+
+def _by_seed(folder: Path) -> dict[int, Path]:
+    """Seed -> file."""
+    names = ((re.fullmatch(r"seed-(\d{1,18})\.png", path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in names if match}
+
+
+def _read(path: Path) -> Tensor:
+    """A PNG as float (channels, height, width) in [0, 1]; 1 channel if gray, else 3."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG",)) as image:
+        pixels = np.array(image.convert("L" if image.mode == "L" else "RGB"))
+    return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).float() / 255
+
+
+def command_line(options: Mapping[str, object]) -> str:
+    """`deepcadence report` with the options that were given, for people who want to type it again.
+
+    The address of a database goes without its password.
+    """
+    words = ["deepcadence", "report"]
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [name, *(_without_password(str(each)) for each in values)]
+    return shlex.join(words)
+
+
+def _without_password(text: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if "://" not in text:
+        return text
+    try:
+        return make_url(text).difference_update_query(["password"]).render_as_string(hide_password=True)
+    except ArgumentError:
+        return text
