@@ -161,7 +161,7 @@ class _Probe:
         pipeline, first = self.workload.pipeline, next(self.model.parameters())
         return ProfileInfo(
             model=model_info(self.model, self.layers),
-            sampler=sampler_info(pipeline.scheduler, self.timesteps),
+            sampler=sampler_info(self.workload.sampler, self.timesteps),
             macs=self.macs,
             cuts=self.cuts,
             num_calls=self.trace.num_calls,
