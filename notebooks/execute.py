@@ -50,7 +50,7 @@ def execute(path: Path) -> NotebookNode:
             resources={"metadata": {"path": folder}},
         )
         try:
-            client.execute(env={**os.environ, **QUIET})
+            client.execute(env={**os.environ, **QUIET}, transport_encryption="auto")
         except CellExecutionError as error:
             raise NotebookError(f"{path.name}: {error}") from error
         places = (folder, str(FOLDER.parent), sys.prefix)
