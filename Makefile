@@ -25,7 +25,7 @@ WORKERS ?= logical
 .PHONY: help demo test lint types layers wheel tests docs check-notebooks notebooks format constraints clean
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
 	$(BIN)/deepcadence demo $(DEMO)
