@@ -1,7 +1,7 @@
 # Two commands do everything, and set up what they need in .venv first:
 #
 #   make demo    profile the bundled model, search its schedule, run it, write a report
-#   make test    lint, types, layers, build the wheel, test the installed wheel, build the documentation
+#   make test    lint, types, layers, build the wheel, test the installed wheel, build the documentation, run the notebooks
 #
 # The rest are the steps of `make test`, and helpers: `make help` lists them.
 
@@ -22,15 +22,15 @@ WORKERS ?= logical
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers wheel tests docs format constraints clean
+.PHONY: help demo test lint types layers wheel tests docs check-notebooks notebooks format constraints clean
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
 	$(BIN)/deepcadence demo $(DEMO)
 
-test: lint types layers wheel tests docs ## everything below, in this order
+test: lint types layers wheel tests docs check-notebooks ## everything below, in this order
 
 lint: $(VENV)/.test-ready ## style and likely bugs
 	$(BIN)/ruff check .
@@ -53,6 +53,14 @@ tests: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the tests, against the instal
 # line of `make test` is that of the tests.
 docs: $(VENV)/.test-ready ## the documentation, in build/site
 	@NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict --quiet
+
+# Executed with the wheel, in temporary folders. Silent if all is well, as above.
+check-notebooks: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the notebooks, from top to bottom; minutes
+	@$(WHEEL_VENV)/bin/python notebooks/execute.py --check
+
+# Once the bundled model or a figure has changed.
+notebooks: $(VENV)/.test-ready ## execute the notebooks, and keep their outputs
+	$(BIN)/python notebooks/execute.py
 
 format: $(VENV)/.test-ready ## rewrite the code in the one style
 	$(BIN)/ruff check --fix .

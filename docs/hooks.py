@@ -19,7 +19,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-OUTSIDE = ("CHANGELOG.md", "benchmarks/README.md", "reports/results/**/*", "probe/deepcadence/probe/bundled/model/*.md")
+OUTSIDE = (
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "notebooks/*.ipynb",
+    "reports/results/**/*",
+    "probe/deepcadence/probe/bundled/model/*.md",
+)
 
 
 def on_files(files: Files, *, config: Any) -> Files:

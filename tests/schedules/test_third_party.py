@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from deepcadence.probe import count_macs
-from deepcadence.schedules import UnsupportedModelError, cached, family_of, model_info, uniform
+from deepcadence.schedules import UnsupportedModelError, cached, family_of, model_info, register_family, uniform
 from tests import tiny
 from tests.schedules.conftest import Install
 from tests.schedules.toy_family import ToyDenoiser, ToyFamily
@@ -95,6 +95,27 @@ def test_importing_the_runtime_loads_no_family(install_package: Install, use: st
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert ("loaded" in done.stderr) == loaded, done.stderr
+
+
+def test_a_family_is_registered_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepcadence.schedules.families._registered", {})
+    first, second = ToyFamily(), ToyFamily()
+    register_family(first)
+    assert family_of(ToyDenoiser()) is first
+    register_family(second)
+    assert family_of(ToyDenoiser()) is second
+    assert family_of(tiny.unet2d()).name == "unet"
+    with pytest.raises(UnsupportedModelError, match=r"ToyFamily.*expected an instance of .*\.Family"):
+        register_family(ToyFamily)  # type: ignore[arg-type]
+
+
+def test_a_registered_family_comes_before_those_of_packages(
+    monkeypatch: pytest.MonkeyPatch, install_package: Install
+) -> None:
+    monkeypatch.setattr("deepcadence.schedules.families._registered", {})
+    install_package("rotten", "rotten_family:Family")
+    register_family(ToyFamily())
+    assert family_of(ToyDenoiser()).name == "toy"
 
 
 def test_the_page_shows_the_very_file() -> None:

@@ -158,10 +158,10 @@ class _Probe:
         return matrices
 
     def _meta(self) -> ProfileInfo:
-        pipeline, first = self.workload.pipeline, next(self.model.parameters())
+        first = next(self.model.parameters())
         return ProfileInfo(
             model=model_info(self.model, self.layers),
-            sampler=sampler_info(pipeline.scheduler, self.timesteps),
+            sampler=sampler_info(self.workload.sampler, self.timesteps),
             macs=self.macs,
             cuts=self.cuts,
             num_calls=self.trace.num_calls,

@@ -61,6 +61,11 @@ class Workload:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def sampler(self) -> Any:
+        """The pipeline's scheduler; the pipeline itself where it has none and steps on its own."""
+        return getattr(self.pipeline, "scheduler", self.pipeline)
+
     def batches(self) -> Iterator[tuple[int, ...]]:
         """The seeds, `batch_size` at a time."""
         for start in range(0, len(self.seeds), self.batch_size):

@@ -11,7 +11,7 @@ from deepcadence.schedules.errors import (
     UnsupportedModelError,
 )
 from deepcadence.schedules.exchange import Exported, Imported, Target, export_schedule, import_schedule
-from deepcadence.schedules.families import Family, Views, family_of
+from deepcadence.schedules.families import Family, Views, family_of, register_family
 from deepcadence.schedules.fields import MAX_CALLS, Call
 from deepcadence.schedules.files import write_atomically
 from deepcadence.schedules.generators import from_full_calls, nonuniform, uniform
@@ -59,6 +59,7 @@ __all__ = [
     "json_schema",
     "model_info",
     "nonuniform",
+    "register_family",
     "sampler_info",
     "uniform",
     "write_atomically",

@@ -38,7 +38,7 @@ def study_identity(workload: Workload, space: SearchSpace, macs: Macs, metric: s
     cuts = family_of(model).cuts(model)
     identity = {
         "model": model_info(model, cuts).model_dump(mode="json", by_alias=True),
-        "sampler": sampler_info(workload.pipeline.scheduler).model_dump(mode="json", by_alias=True),
+        "sampler": sampler_info(workload.sampler).model_dump(mode="json", by_alias=True),
         "steps": workload.steps,
         "num_calls": space.num_calls,
         "seeds": list(workload.seeds),
@@ -96,7 +96,7 @@ def check_identity(
 
 def check_same_workload(workload: Workload, result: StudyResult) -> None:
     """Raise `SearchError` unless the workload, its seeds aside, is that of the study."""
-    model, sampler = denoiser(workload.pipeline), sampler_info(workload.pipeline.scheduler)
+    model, sampler = denoiser(workload.pipeline), sampler_info(workload.sampler)
     for what, found, expected in (
         ("model", model_info(model, {}).config_sha256, result.model.config_sha256),
         ("sampler", sampler.class_name, result.sampler.class_name),

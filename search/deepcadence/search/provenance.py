@@ -46,7 +46,7 @@ def documented(
         reuse=schedule.reuse,
         generator=schedule.generator,
         model=model_info(model, {cut: layers[cut] for cut in schedule.cuts}),
-        sampler=sampler_info(workload.pipeline.scheduler, plain),
+        sampler=sampler_info(workload.sampler, plain),
         cost=Cost(
             counter=macs.counter,
             full_macs=macs.full,

@@ -17,11 +17,27 @@ from deepcadence.schedules.families.unet import UNetFamily
 
 FAMILIES: tuple[Family, ...] = (UNetFamily(), CompVisFamily(), TransformerFamily())
 
-__all__ = ["FAMILIES", "Family", "Kept", "Stored", "Views", "family_of", "shallow"]
+__all__ = ["FAMILIES", "Family", "Kept", "Stored", "Views", "family_of", "register_family", "shallow"]
+
+_registered: dict[str, Family] = {}
+
+
+def register_family(family: Family) -> None:
+    """Serve the models of `family` in this process: in a notebook, say, where there is no package to bring it.
+
+    It is asked after the families that come with deepcadence and before those of other packages, and takes the place
+    of one of the same name that was registered before.
+
+    Raises:
+        UnsupportedModelError: `family` is not an instance of `Family`.
+    """
+    if not isinstance(family, Family):
+        raise UnsupportedModelError(f"found {family!r}, expected an instance of {Family.__module__}.Family")
+    _registered[family.name] = family
 
 
 def family_of(model: nn.Module) -> Family:
-    """The first family that can serve `model`; those of other packages are asked last.
+    """The first family that can serve `model`; registered ones are asked later, those of other packages last.
 
     Raises:
         UnsupportedModelError: none can; the message has each family's reason.
@@ -37,4 +53,5 @@ def family_of(model: nn.Module) -> Family:
 
 def _families() -> Iterator[Family]:
     yield from FAMILIES
+    yield from _registered.values()
     yield from third_party_families()
