@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -144,7 +145,7 @@ def test_colors_follow_the_page() -> None:
 
 
 def test_figures_are_files_with_their_data(tmp_path: Path) -> None:
-    sources = {"study": records.study(), "schedule": records.schedule()}
+    sources: dict[str, Any] = {"study": records.study(), "schedule": records.schedule()}
     written = write_figures(tmp_path, **sources, formats=("svg", "pdf", "png"))
     names = {"timeline", "front", "history", "prediction", "costs"}
     assert {path.name for path in written} == {f"{name}.{kind}" for name in names for kind in (*HEADS, "csv")}

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ __all__ = [
 FigureFormat = Literal["svg", "pdf", "png"]
 """A kind of file that a figure can be written as."""
 
-_FILE: dict[str, dict[str, object]] = {
+_FILE: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
     "png": {"metadata": {"Software": None}, "dpi": 300},
