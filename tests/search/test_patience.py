@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
 from deepcadence.search import patience
+from deepcadence.search.patience import PatientStorage
 from deepcadence.search.storage import close, open_storage, quiet
 from tests.search.test_killed import Outage
 
@@ -63,3 +66,27 @@ def test_many_may_open_an_empty_database_at_once(postgresql_url: str) -> None:
         assert [optuna.get_all_study_names(storage) for storage in opened] == [[]] * 8
     for storage in opened:
         close(storage)
+
+
+def test_an_operation_is_tried_again_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside its transaction, which is broken, it could only fail again."""
+    monkeypatch.setattr(patience, "_PAUSE", 0.0)
+    with quiet():
+        study = optuna.create_study(storage=PatientStorage(f"sqlite:///{tmp_path / 'study.db'}"))
+    storage = study._storage._backend  # type: ignore[attr-defined]
+    trial = study.ask()
+    build = storage._build_frozen_trial_from_trial_model
+    failed: list[bool] = []
+
+    def fails_once(model: object) -> object:
+        if not failed:
+            failed.append(True)
+            storage.scoped_session().connection().invalidate()
+            raise OperationalError("select", {}, Exception("server closed the connection"))
+        return build(model)
+
+    monkeypatch.setattr(
+        PatientStorage, "_build_frozen_trial_from_trial_model", patience._patient(lambda _, m: fails_once(m))
+    )
+    assert storage.get_trial(trial._trial_id).number == 0
+    assert failed

@@ -6,18 +6,21 @@ import contextlib
 import functools
 import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError, SQLAlchemyError
 
 PATIENCE = 600.0
 """Seconds for which operations are tried again."""
 
 _PAUSE = 1.0
+_LOST = (OperationalError, PendingRollbackError)  # the latter where a transaction goes on after the former
+_thread = threading.local()
 _log = logging.getLogger(__name__)
 
 
@@ -38,34 +41,43 @@ class PatientStorage(RDBStorage):
 
 
 def _patient(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Tried again as a whole: what it calls in its turn belongs to its transaction, which is broken by then."""
+
     @functools.wraps(operation)
     def patient(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        if getattr(_thread, "inside", False):
+            return operation(self, *args, **kwargs)
         while True:
+            _thread.inside = True
             try:
                 result = operation(self, *args, **kwargs)
-            except (StorageInternalError, OperationalError) as error:
+            except (StorageInternalError, *_LOST) as error:
                 if not _wait(self, error):
                     raise
             else:
                 self.away_since = None
                 return result
+            finally:
+                _thread.inside = False
 
     return patient
 
 
 def _wait(storage: PatientStorage, error: Exception) -> bool:
-    """Wait a little, if it was the connection that failed, and not for too long already."""
+    """Wait a little, if the connection failed, and not for too long already; what comes next begins a new session."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if not isinstance(cause, OperationalError):
+    if not isinstance(cause, _LOST):
         return False
     now = time.monotonic()
     if storage.away_since is None:
         storage.away_since = now
-        reason = str(cause.orig).partition("\n")[0]
+        reason = str(getattr(cause, "orig", cause)).partition("\n")[0]
         _log.warning("the database does not answer (%s); trying again for %.0f minutes", reason, PATIENCE / 60)
     if now - storage.away_since > PATIENCE:
         return False
     time.sleep(_PAUSE)
+    with contextlib.suppress(SQLAlchemyError):
+        storage.scoped_session.remove()
     return True
 
 
