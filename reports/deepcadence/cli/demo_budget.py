@@ -9,8 +9,7 @@ from dataclasses import dataclass
 class Budget:
     """Numbers that keep the demo under five minutes on two idle CPU cores.
 
-    On two idle cores of an AMD EPYC it took 247 s: 23 for the profile, 8 for the predictor, 84 for the study's trials,
-    about 80 for the held-out comparison, the rest for images, report and start.
+    On two idle cores of an AMD EPYC it took 228 s.
     """
 
     steps: int = 50
