@@ -43,6 +43,7 @@ def test_settings_say_how_the_study_is_run(workload: Workload, begun: Path) -> N
         max_published=1,
         fewer_steps=(3,),
         max_predicted=0,
+        target_speedup=None,
         prompts=(),
         batch_size=2,
         dtype="float32",

@@ -136,6 +136,18 @@ def test_the_front_is_close_to_the_best_of_all_schedules(seed: int) -> None:
     assert np.median(lost) < 0.5
 
 
+@pytest.mark.parametrize("speedup", [1.5, 2.0, 2.9])
+def test_the_front_reaches_what_a_target_allows(speedup: float) -> None:
+    """However few points it is thinned to."""
+    predictor = Predictor(effects(3, 30), MACS)
+    dearest = max(p.price for p in predicted_front(predictor, 1000) if p.price * speedup <= 1)
+    few = predicted_front(predictor, 2, speedup)
+    assert len(few) <= 5
+    assert [point.price for point in few] == sorted(point.price for point in few)
+    within = max(point.price for point in few if point.price * speedup <= 1)
+    assert within > dearest - 0.03  # of a run of 30 calls, one more or less
+
+
 def test_paths_are_the_best_for_the_sum_of_lengths_at_one_cut() -> None:
     predictor = Predictor(effects(3, 7), MACS)
     norms = predictor.norms()[:, 0]

@@ -111,6 +111,7 @@ class Demo:
                 max_published=budget.published,
                 fewer_steps=budget.fewer_steps,
                 max_predicted=budget.predicted,
+                target_speedup=budget.target_speedup,
                 progress=self.report,
             )
         except SearchError as error:

@@ -115,13 +115,13 @@ def search(
     workload = _workload(model, loaded, seeds, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        result = _study(workload, loaded, storage, study_name, trials, cuts, report)
+        budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
+        target = max((budget for budget in budgets if budget), default=None)
+        result = _study(workload, loaded, storage, study_name, trials, cuts, target, report)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         seconds = call_seconds(workload, result.used_cuts, progress=report) if cost is Cost.time else None
         chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
-        budgets = [target_speedup if seconds is None else None, max_macs and result.full_macs / max_macs]
-        target = max((budget for budget in budgets if budget), default=None)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)
 
@@ -149,6 +149,7 @@ def _study(
     study_name: str,
     trials: int,
     cuts: list[int] | None,
+    target_speedup: float | None,
     report: Report,
 ) -> StudyResult:
     from deepcadence.search import run_study
@@ -160,6 +161,7 @@ def _study(
         study_name=study_name,
         trials=trials,
         cuts=cuts or None,
+        target_speedup=target_speedup,
         progress=report,
     )
 

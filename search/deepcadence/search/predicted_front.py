@@ -13,6 +13,7 @@ from deepcadence.search.shortest_path import shortest_paths
 _HIGHEST_PRICE = 0.8  # of a run that saves less nobody wants to know more
 _STEEPER = (0.6, 1.0, 1.6)
 _AROUND = 4
+_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,16 @@ class Point:
     psnr: float
 
 
-def predicted_front(predictor: Predictor, count: int) -> list[Point]:
+def predicted_front(predictor: Predictor, count: int, target_speedup: float | None = None) -> list[Point]:
     """About `count` schedules that no other is predicted to beat in both cost and quality, cheapest first.
 
     The shortest paths are exact for the sum of lengths, an upper bound of the length of the sum that the predictor
     takes. From there on, small changes raise the predicted PSNR, less what the MACs are worth there: about the
-    slope of the front itself.
+    slope of the front itself. The dearest ones that still save `target_speedup` are among them, if it is given.
     """
     front = _front(paths(predictor))
-    return _thinned(_front([*front, *_improved(predictor, _thinned(front, 2 * count))]), count)
+    front = _front([*front, *_improved(predictor, _picked(front, 2 * count, target_speedup))])
+    return _picked(front, count, target_speedup)
 
 
 def paths(predictor: Predictor) -> list[Point]:
@@ -107,6 +109,13 @@ def _front(points: list[Point]) -> list[Point]:
         if point.price <= _HIGHEST_PRICE and (not front or point.psnr > front[-1].psnr):
             front.append(point)
     return front
+
+
+def _picked(front: list[Point], count: int, target_speedup: float | None) -> list[Point]:
+    """`_thinned`, with the dearest points that save `target_speedup`; cheapest first."""
+    near = [] if target_speedup is None else [point for point in front if point.price * target_speedup <= 1][-_NEAR:]
+    by_price = {point.price: point for point in (*_thinned(front, count), *near)}
+    return [by_price[price] for price in sorted(by_price)]
 
 
 def _thinned(front: list[Point], count: int) -> list[Point]:

@@ -26,6 +26,7 @@ def predict(
     count: int,
     known: Iterable[Candidate],
     progress: Progress | None,
+    target_speedup: float | None = None,
 ) -> PredictorInfo:
     """Measure the predictor on the first search seeds, and let it propose about `count` schedules.
 
@@ -36,6 +37,7 @@ def predict(
         count: how many schedules to propose.
         known: candidates whose quality is predicted too, so that measurements can tell how good predictions are.
         progress: told of the measurement under "predictor".
+        target_speedup: what is wanted; what comes just within it is proposed in any case.
     """
     cuts = [cut for cut in space.cuts if macs.partial[cut] <= _DEAREST_CUT * macs.full]
     if not cuts:
@@ -49,7 +51,7 @@ def predict(
     predicted: dict[str, float] = {}
     for order in orders:
         predictor = Predictor(effects, macs, alpha=float(order))
-        front = predicted_front(predictor, max(1, count // len(orders)))
+        front = predicted_front(predictor, max(1, count // len(orders)), target_speedup)
         found = [_candidate(predictor, number, point, space.steps, order) for number, point in enumerate(front, 1)]
         predicted |= _values(predictor, [each for each in (*known, *found) if each.order == order])
         proposed += found

@@ -18,7 +18,8 @@ class StudySettings(BaseModel):
     """How to run a study, beside what its identity says.
 
     Attributes:
-        trials, seed, heartbeat, max_uniform, max_published, fewer_steps, max_predicted: as `run_study` was given them.
+        trials, seed, heartbeat, max_uniform, max_published, fewer_steps, max_predicted, target_speedup: as `run_study`
+            was given them.
         prompts, batch_size: of the workload.
         dtype: of the denoiser, such as "float16".
     """
@@ -32,6 +33,7 @@ class StudySettings(BaseModel):
     max_published: int
     fewer_steps: tuple[int, ...] | None
     max_predicted: int
+    target_speedup: float | None
     prompts: tuple[str, ...]
     batch_size: int
     dtype: str

@@ -50,6 +50,7 @@ def run_study(
     max_published: int = 6,
     fewer_steps: Iterable[int] | None = None,
     max_predicted: int = 24,
+    target_speedup: float | None = None,
     heartbeat: int = 30,
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
@@ -81,6 +82,7 @@ def run_study(
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
+        target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it.
         heartbeat: seconds between signs of life, see `open_storage`.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
@@ -114,6 +116,7 @@ def run_study(
         max_published=max_published,
         fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
         max_predicted=max_predicted,
+        target_speedup=target_speedup,
         prompts=workload.prompts,
         batch_size=workload.batch_size,
         dtype=dtype_of(workload),
@@ -144,7 +147,8 @@ def take_part(
     with quiet():
         _enqueue(study, space, todo)
         if settings.max_predicted and PREDICTOR not in study.user_attrs:
-            info = predict(evaluator.workload, space, evaluator.macs, settings.max_predicted, todo, progress)
+            count, target = settings.max_predicted, settings.target_speedup
+            info = predict(evaluator.workload, space, evaluator.macs, count, todo, progress, target)
             if PREDICTOR not in study.user_attrs:  # another worker may have been faster
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
