@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Budget:
     """Numbers that keep the demo under five minutes on two idle CPU cores.
 
-    On two idle cores of an AMD EPYC it took 228 s.
+    On two idle cores of an AMD EPYC it took 244 s.
     """
 
     steps: int = 50
