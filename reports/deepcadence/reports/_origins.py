@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from deepcadence.reports._style import FEWER_STEPS, PREDICTED, PUBLISHED, SEARCH, UNIFORM
+from matplotlib.axes import Axes
 
-__all__ = ["ORIGIN_LOOKS", "ORIGIN_NAMES"]
+from deepcadence.reports._style import FEWER_STEPS, PREDICTED, PUBLISHED, SEARCH, SURFACE, UNIFORM
+
+__all__ = ["ORIGIN_LOOKS", "ORIGIN_NAMES", "scatter_by_origin"]
 
 ORIGIN_NAMES: Final[dict[str, str]] = {
     "nonuniform": "searched (c, p)",
@@ -23,3 +26,21 @@ ORIGIN_LOOKS: Final[dict[str, tuple[str, str, float]]] = {
     "fewer_steps": (FEWER_STEPS, "X", 42.0),
 }
 """Origin -> color, marker, and area of the marker in square points."""
+
+
+def scatter_by_origin(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Draws the markers of trials, (origin, x, y), an entry of the legend for each origin that is there."""
+    for origin, (color, marker, size) in ORIGIN_LOOKS.items():
+        places = [(x, y) for which, x, y in points if which == origin]
+        if places:
+            ax.scatter(
+                [x for x, _ in places],
+                [y for _, y in places],
+                color=color,
+                marker=marker,
+                s=size,
+                edgecolor=SURFACE,
+                linewidth=0.6,
+                label=ORIGIN_NAMES[origin],
+                zorder=2,
+            )

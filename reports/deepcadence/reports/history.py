@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
-from deepcadence.reports._style import CHOSEN, SURFACE, axes_or_new, figure_style
+from deepcadence.reports._origins import scatter_by_origin
+from deepcadence.reports._style import CHOSEN, axes_or_new, figure_style
 from deepcadence.reports.front import PSNR_CAP
 from deepcadence.reports.tables import Table
 
@@ -113,20 +113,7 @@ def plot_history(info: HistoryInfo, ax: Axes | None = None) -> Axes:
             alpha=0.75,
             zorder=1,
         )
-        for origin, (color, marker, size) in ORIGIN_LOOKS.items():
-            points = [point for point in info.points if point.improved and point.origin == origin]
-            if points:
-                ax.scatter(
-                    [point.number for point in points],
-                    [point.share for point in points],
-                    color=color,
-                    marker=marker,
-                    s=size,
-                    edgecolor=SURFACE,
-                    linewidth=0.6,
-                    label=ORIGIN_NAMES[origin],
-                    zorder=2,
-                )
+        scatter_by_origin(ax, [(point.origin, point.number, point.share) for point in info.points if point.improved])
         ax.set_xlabel("trial")
         ax.set_ylabel("area under the front")
         ax.set_ylim(0, 1.05)

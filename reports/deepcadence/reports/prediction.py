@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
-from deepcadence.reports._style import MUTED, SURFACE, axes_or_new, figure_style
+from deepcadence.reports._origins import scatter_by_origin
+from deepcadence.reports._style import MUTED, axes_or_new, figure_style
 from deepcadence.reports.front import PSNR_CAP, QUALITY_NAMES
 from deepcadence.reports.tables import Table
 
@@ -65,20 +65,7 @@ def plot_prediction(info: PredictionInfo, ax: Axes | None = None) -> Axes:
     """Draws measured quality against predicted PSNR; where both are PSNR, with the line on which they are equal."""
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
-        for origin, (color, marker, size) in ORIGIN_LOOKS.items():
-            points = [point for point in info.points if point.origin == origin]
-            if points:
-                ax.scatter(
-                    [point.predicted for point in points],
-                    [point.measured for point in points],
-                    color=color,
-                    marker=marker,
-                    s=size,
-                    edgecolor=SURFACE,
-                    linewidth=0.6,
-                    label=ORIGIN_NAMES[origin],
-                    zorder=2,
-                )
+        scatter_by_origin(ax, [(point.origin, point.predicted, point.measured) for point in info.points])
         if info.metric == "psnr" and info.points:
             values = [value for point in info.points for value in (point.predicted, point.measured)]
             ends = [min(values), max(values)]
