@@ -19,10 +19,16 @@ SOURCES := $(shell find schedules probe search reports/deepcadence -type f -not 
 DEMO ?=
 PYTEST ?=
 WORKERS ?= logical
+AUDIT ?=
+MATRIX ?=
+MUTATE ?= *.py
+MUTATION_TESTS ?= tests/schedules
+MUTATION_WORKERS ?= 2
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test lint types layers wheel tests docs check-notebooks notebooks format constraints clean
+.PHONY: audit coverage mutation test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -61,6 +67,35 @@ check-notebooks: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the notebooks, from
 # Once the bundled model or a figure has changed.
 notebooks: $(VENV)/.test-ready ## execute the notebooks, and keep their outputs
 	$(BIN)/python notebooks/execute.py
+
+audit: $(VENV)/.test-ready ## known vulnerabilities and licences of what is pinned
+	$(BIN)/python -m campaigns.audit $(AUDIT)
+
+coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in build/coverage; fails below 95%
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	COVERAGE_FILE=build/coverage/data OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest \
+		--numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
+	COVERAGE_FILE=build/coverage/data $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
+	COVERAGE_FILE=build/coverage/data $(BIN)/coverage report
+
+# mutmut wants the sources in `src`: a copy. What is left of an earlier run is gone on with.
+mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? In build/mutation; MUTATE="NAME.py ..." for some files
+	mkdir -p build/mutation/src
+	cp -r schedules/deepcadence build/mutation/src/
+	cp -r tests benchmarks campaigns schedules build/mutation/
+	{ cat pyproject.toml; printf '[tool.mutmut]\nsource_paths = ["src"]\n'; \
+		printf 'also_copy = ["tests", "benchmarks", "campaigns", "schedules"]\n'; \
+		printf 'pytest_add_cli_args = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]\n'; \
+		printf 'pytest_add_cli_args_test_selection = [$(call quoted,$(MUTATION_TESTS))]\n'; \
+		printf 'only_mutate = [$(call quoted,$(addprefix src/deepcadence/schedules/,$(MUTATE)))]\n'; \
+	} > build/mutation/pyproject.toml
+	cd build/mutation && OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
+	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results
+
+test-matrix: $(VENV)/.test-ready ## the tests with the oldest and the newest versions, on Python 3.11 to 3.13; an hour and more
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m campaigns.matrix $(MATRIX)
 
 format: $(VENV)/.test-ready ## rewrite the code in the one style
 	$(BIN)/ruff check --fix .
