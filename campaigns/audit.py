@@ -131,8 +131,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The result in words."""
     checked = result["pinned"] - len(result["unchecked"])
     unchecked = (
-        f"\n**{len(result['unchecked'])} of them were not checked**: the vulnerability service could not be reached, or "
-        f"did not answer for them: {', '.join(result['unchecked'])}.\n"
+        f"\n**{len(result['unchecked'])} of them were not checked**: the vulnerability service could not be reached, "
+        f"or did not answer for them: {', '.join(result['unchecked'])}.\n"
         if result["unchecked"]
         else ""
     )

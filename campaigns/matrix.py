@@ -1,9 +1,9 @@
 """The tests on the oldest and the newest versions that `pyproject.toml` allows, on each Python.
 
 For each Python and each end of the ranges, an environment of its own in `build/matrix/`: the package and its extras at
-their lowest versions (of what it names itself; of what those need, the newest that fit) or at their highest, the tools of
-the tests on top, and the tests against the installed wheel. An interpreter that is missing is skipped by name. Packages
-are taken as wheels only.
+their lowest versions (of what it names itself; of what those need, the newest that fit) or at their highest, the tools
+of the tests on top, and the tests against the installed wheel. An interpreter that is missing is skipped by name.
+Packages are taken as wheels only.
 
     python -m campaigns.matrix --out reports/results/matrix
     python -m campaigns.matrix --pythons 3.13 --ends newest
@@ -53,15 +53,14 @@ def _run(*words: str, **variables: str) -> int:
 
 
 def _versions(inside: Sequence[str]) -> dict[str, str]:
-    done = subprocess.run(("uv", "pip", "list", "--format", "json", *inside), check=True, capture_output=True)
+    done = subprocess.run(["uv", "pip", "list", "--format", "json", *inside], check=True, capture_output=True)
     return {each["name"]: each["version"] for each in json.loads(done.stdout) if each["name"] in TELLING}
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The result as a table."""
-    return (
-        f"# Versions\n\n`{result['command']}`\n\n{machine(result['environment'])}.\n\n"
-        + markdown_table(result["rows"], COLUMNS)
+    return f"# Versions\n\n`{result['command']}`\n\n{machine(result['environment'])}.\n\n" + markdown_table(
+        result["rows"], COLUMNS
     )
 
 

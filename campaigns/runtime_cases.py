@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,19 +36,19 @@ INCIDENTS = ("none", "raise", "interrupt", "detach", "attach another", "run anot
 Trace = list[torch.Tensor]
 
 
-class Broken(Exception):
+class ThrownError(Exception):
     """Thrown from a callback on purpose."""
 
 
-class Finding(Exception):
+class FoundError(Exception):
     """The runtime did something else than the oracle."""
 
 
-@dataclass
 class Models:
     """Prototypes of the pipelines by kind: those that all threads share, or a thread's own, for the oracle."""
 
-    prototypes: dict[str, Any] = field(default_factory=lambda: {name: kind.make() for name, kind in KINDS.items()})
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self.prototypes: dict[str, Any] = {name: KINDS[name].make() for name in kinds}
 
 
 @dataclass
@@ -67,7 +67,7 @@ def check(name: str, shared: Models, own: Models, seed: str) -> int:
     """Run one case of a kind; returns the number of runs compared.
 
     Raises:
-        Finding: what differs.
+        FoundError: what differs.
     """
     rng = Random(seed)
     case = _Bare if rng.random() < 0.15 else _Piped
@@ -90,7 +90,7 @@ def random_schedule(rng: Random, calls: int, cuts: list[int]) -> Schedule:
 def expect(same: bool, what: str) -> None:
     """Raise a finding where something is not as it should be."""
     if not same:
-        raise Finding(what)
+        raise FoundError(what)
 
 
 def same_traces(found: Trace, expected: Trace, what: str) -> None:
@@ -229,7 +229,7 @@ def _attach(rng: Random, stack: ExitStack, target: Any, schedule: Schedule) -> H
         except ScheduleError:
             pass
         else:
-            raise Finding("a cut that the model lacks was accepted")
+            raise FoundError("a cut that the model lacks was accepted")
     if way == 0:
         return stack.enter_context(cached(target, schedule))
     if way == 1:
@@ -272,7 +272,7 @@ def _run(
     generator = torch.Generator().manual_seed(planned.seed)
     try:
         result = pipe(**arguments, generator=generator, num_inference_steps=planned.steps, output_type=kind)
-    except (Broken, ScheduleError) as error:
+    except (ThrownError, ScheduleError) as error:
         return trace, error
     finally:
         del pipe.scheduler.step
@@ -284,7 +284,7 @@ def _happen(
     pipe: Any, planned: Planned, leave: Callable[[], None] | None, other: _Other | None, tensors: dict[str, Any]
 ) -> dict[str, Any]:
     if planned.incident == "raise":
-        raise Broken
+        raise ThrownError
     if planned.incident == "interrupt":
         pipe._interrupt = True
     elif planned.incident == "detach" and leave is not None:
@@ -339,4 +339,4 @@ class _Bare:
                 attempt()
             except DeepcadenceError:
                 continue
-            raise Finding(f"{self.name}, bare: what should be refused was not; {handle.stats}")
+            raise FoundError(f"{self.name}, bare: what should be refused was not; {handle.stats}")

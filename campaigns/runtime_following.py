@@ -91,7 +91,9 @@ class Side:
                 if planned == self.kept:
                     break
                 ahead.add(entry)
-            total += nbytes(tensor for tensors in (features, entered) for cut, tensor in tensors.items() if cut in ahead)
+            total += nbytes(
+                tensor for tensors in (features, entered) for cut, tensor in tensors.items() if cut in ahead
+            )
         return total
 
 

@@ -7,8 +7,8 @@ schedule that is too short. What the denoiser gives at each step, the images and
 of the oracle (`runtime_following.py`), which makes the same full and partial calls explicitly. Some cases run the bare
 denoiser instead. Four threads take cases from one list, neighbours with the same model.
 
-After every hundred cases the threads rest. Then all modules must be as they were found, torch's random state too, and no
-tensor, no module and nothing of the runtime may be alive that was not after the first hundred.
+After every hundred cases the threads rest. Then all modules must be as they were found, torch's random state too, and
+no tensor, no module and nothing of the runtime may be alive that was not after the first hundred.
 
     python -m campaigns.runtime_oracle --count 10000 --out reports/results/campaign-runtime
     python -m campaigns.runtime_oracle --soak 60 --out reports/results/soak-runtime
@@ -50,12 +50,12 @@ KEPT = ("deepcadence.", "campaigns.")
 class Campaign:
     """The shared models, what they were when found, and the cases that are run on them."""
 
-    def __init__(self, threads: int, seed: int) -> None:
-        self.threads, self.seed = threads, seed
-        self.shared = Models()
+    def __init__(self, threads: int, seed: int, kinds: Sequence[str] = tuple(KINDS)) -> None:
+        self.threads, self.seed, self.kinds = threads, seed, kinds
+        self.shared = Models(kinds)
         self.own: SimpleQueue[Models] = SimpleQueue()
         for _ in range(threads):
-            self.own.put(Models())
+            self.own.put(Models(kinds))
         self.warm_up()
         self.found = self._state()
         gc.collect()
@@ -65,7 +65,7 @@ class Campaign:
     def warm_up(self) -> None:
         """A case of each kind, so that what is computed once and kept is there before anything is counted."""
         own = self.own.get()
-        for name in KINDS:
+        for name in self.kinds:
             check(name, self.shared, own, name)
         self.own.put(own)
 
@@ -91,7 +91,7 @@ class Campaign:
     def _case(self, number: int) -> int:
         own = self.own.get()
         try:
-            name = Random(f"{self.seed}/{number // self.threads}").choice(list(KINDS))  # neighbours share a model
+            name = Random(f"{self.seed}/{number // self.threads}").choice(self.kinds)  # neighbours share a model
             return check(name, self.shared, own, f"{self.seed}/{number}")
         finally:
             self.own.put(own)
@@ -137,10 +137,12 @@ def _counted(thing: object) -> str | None:
     return None
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace, kinds: Sequence[str] = tuple(KINDS)) -> dict[str, Any]:
     """Run what is left of the campaign, block by block; the result is written after each."""
     result = _begun(arguments)
-    campaign = Campaign(arguments.threads, arguments.seed)
+    if _done(arguments, result):
+        return result
+    campaign = Campaign(arguments.threads, arguments.seed, kinds)
     process, before = psutil.Process(), float(result["seconds"])
     began = time.monotonic()
     while not _done(arguments, result):
@@ -164,7 +166,11 @@ def _begun(arguments: argparse.Namespace) -> dict[str, Any]:
         "command": command_line("campaigns.runtime_oracle"),
         "environment": environment("diffusers"),
         **{name: getattr(arguments, name) for name in ("seed", "threads", "first")},
-        **{"cases": 0, "runs": 0, "seconds": 0, "findings": [], "memory": []},
+        "cases": 0,
+        "runs": 0,
+        "seconds": 0.0,
+        "findings": [],
+        "memory": [],
     }
     path = arguments.out and arguments.out.with_suffix(".json")
     if path and path.exists() and not arguments.soak:
@@ -181,7 +187,7 @@ def _done(arguments: argparse.Namespace, result: dict[str, Any]) -> bool:
 
 
 def drift(memory: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How resident memory went after the first fifth of the samples: MB at both ends, and MB an hour by least squares."""
+    """Resident memory after the first fifth of the samples: MB at both ends, and MB an hour by least squares."""
     late = memory[len(memory) // 5 :]
     megabytes = [sample["rss"] / 2**20 for sample in late]
     hours = [sample["seconds"] / 3600 for sample in late]

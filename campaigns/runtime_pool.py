@@ -30,7 +30,12 @@ DIFFUSION = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 )
-PIXELS = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
+FEW = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler")
+CALM = (
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+)  # for pipelines that give no generator
 FLOW = ("FlowMatchEulerDiscreteScheduler",)
 PICTURE = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
 
@@ -76,33 +81,29 @@ UNBINNED: Arguments = {"negative_prompt": None, "use_resolution_binning": False}
 
 KINDS: dict[str, Kind] = {
     "DDIM": Kind(tiny.ddim_pipeline, lambda rng: {"batch_size": rng.randint(1, 3)}),
-    "DDPM": Kind(tiny.ddpm_pipeline, lambda rng: {"batch_size": rng.randint(1, 3)}, PIXELS[:3]),
-    "LDM": Kind(tiny.ldm_pipeline, lambda rng: {"batch_size": rng.randint(1, 3)}, PIXELS),
+    "DDPM": Kind(tiny.ddpm_pipeline, lambda rng: {"batch_size": rng.randint(1, 3)}, FEW),
+    "LDM": Kind(tiny.ldm_pipeline, lambda rng: {"batch_size": rng.randint(1, 3)}, CALM),
     "SD": Kind(tiny.sd_pipeline, lambda rng: {**prompts(rng), **size(rng, (16, 24, 40))}, DIFFUSION),
     "SD img2img": Kind(
         tiny.sd_img2img_pipeline,
         lambda rng: {"prompt": "a coat", "image": PICTURE, "strength": rng.choice((0.5, 0.75, 1.0))},
-        PIXELS,
+        FEW,
     ),
     "SD inpaint": Kind(
         tiny.sd_inpaint_pipeline,
         lambda rng: {"prompt": "a coat", "image": PICTURE, "mask_image": PICTURE, "height": 16, "width": 16},
-        PIXELS,
+        FEW,
     ),
     "SDXL": Kind(tiny.sdxl_pipeline, lambda rng: {**prompts(rng), **size(rng, (16, 24))}, DIFFUSION),
     "SVD": Kind(tiny.svd_pipeline, lambda rng: {"image": PICTURE, "height": 16, "width": 16, "num_frames": 3}),
     "AnimateDiff": Kind(tiny.animatediff_pipeline, lambda rng: {**prompts(rng), "num_frames": rng.randint(1, 3)}),
-    "text to video": Kind(
-        tiny.text_to_video_pipeline, lambda rng: {**prompts(rng), "num_frames": rng.randint(1, 3)}
-    ),
+    "text to video": Kind(tiny.text_to_video_pipeline, lambda rng: {**prompts(rng), "num_frames": rng.randint(1, 3)}),
     "DiT": Kind(
         tiny.dit_pipeline,
         lambda rng: {"class_labels": [1, 2, 3][: rng.randint(1, 3)], "guidance_scale": rng.choice((1.0, 4.0))},
-        PIXELS,
+        CALM,
     ),
-    "PixArt": Kind(
-        tiny.pixart_pipeline, lambda rng: {**size(rng, (16, 32)), **text(rng, *tiny.MASKED), **UNBINNED}
-    ),
+    "PixArt": Kind(tiny.pixart_pipeline, lambda rng: {**size(rng, (16, 32)), **text(rng, *tiny.MASKED), **UNBINNED}),
     "SD3": Kind(tiny.sd3_pipeline, lambda rng: {**size(rng, (16, 32)), **text(rng, *POOLED)}, FLOW),
     "Flux": Kind(tiny.flux_pipeline, lambda rng: {**size(rng, (16, 24, 40)), **text(rng, *tiny.POOLED)}, FLOW),
     "Flux, two sides": Kind(
