@@ -80,16 +80,16 @@ coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in bui
 	COVERAGE_FILE=build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
 	COVERAGE_FILE=build/coverage/data $(BIN)/coverage report
 
-# mutmut wants the sources in `src`: a copy. What is left of an earlier run is gone on with.
-mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? In build/mutation; MUTATE="NAME.py ..." for some files
+# mutmut wants the sources in `src`: a copy. What an earlier run found is kept.
+mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? MUTATE="NAME.py ..." for some of its files
 	mkdir -p build/mutation/src
 	cp -r schedules/deepcadence build/mutation/src/
-	cp -r tests benchmarks campaigns schedules build/mutation/
-	{ cat pyproject.toml; printf '[tool.mutmut]\nsource_paths = ["src"]\n'; \
-		printf 'also_copy = ["tests", "benchmarks", "campaigns", "schedules"]\n'; \
-		printf 'pytest_add_cli_args = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]\n'; \
-		printf 'pytest_add_cli_args_test_selection = [$(call quoted,$(MUTATION_TESTS))]\n'; \
-		printf 'only_mutate = [$(call quoted,$(addprefix src/deepcadence/schedules/,$(MUTATE)))]\n'; \
+	cp -r tests benchmarks campaigns build/mutation/
+	{ cat pyproject.toml; echo '[tool.mutmut]'; echo 'source_paths = ["src"]'; \
+		echo 'also_copy = ["tests", "benchmarks", "campaigns"]'; \
+		echo 'pytest_add_cli_args = ["--override-ini", "pythonpath=.", "-p", "no:cacheprovider", "-p", "no:xdist"]'; \
+		echo 'pytest_add_cli_args_test_selection = [$(foreach name,$(MUTATION_TESTS),"$(name)",)]'; \
+		echo 'only_mutate = [$(foreach name,$(MUTATE),"src/deepcadence/schedules/$(name)",)]'; \
 	} > build/mutation/pyproject.toml
 	cd build/mutation && OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
 	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results

@@ -36,11 +36,15 @@ def try_out(python: str, end: str, tests: Sequence[str]) -> dict[str, Any]:
     folder = Path("build/matrix") / f"{python}-{end}"
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "python": python, "end": end}
     began = time.monotonic()
-    if _run("uv", "venv", "--quiet", "--clear", "--no-python-downloads", "--python", python, str(folder)):
+    if _run("uv", "python", "find", "--quiet", "--no-python-downloads", python):
         return {**row, "outcome": f"skipped: no Python {python} on this machine"}
     inside = ("--python", str(folder / "bin/python"))
     install = ("uv", "pip", "install", "--quiet", "--only-binary", ":all:", "--no-binary", "deepcadence", *inside)
-    if _run(*install, "--resolution", ENDS[end], ".[all]") or _run(*install, "--group", "dev"):
+    if (
+        _run("uv", "venv", "--quiet", "--clear", "--python", python, str(folder))
+        or _run(*install, "--resolution", ENDS[end], ".[all]")
+        or _run(*install, "--group", "dev")
+    ):
         return {**row, "outcome": "cannot be installed"}
     words = [str(folder / "bin/python"), "-m", "pytest", "-q", "--override-ini", "pythonpath=.", *tests]
     failed = _run(*words, OMP_NUM_THREADS="1", DEEPCADENCE_TEST_WHEEL="1")

@@ -127,5 +127,6 @@ class Following:
             partial=partial,
             forced=tuple((call, "") for call in numbers["forced"]),
             bytes_held=sum(side.bytes for side in self.sides),
+            macs=None if did else 0,
             went_on=numbers["went on"],
         )
