@@ -80,7 +80,8 @@ coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in bui
 	COVERAGE_FILE=build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
 	COVERAGE_FILE=build/coverage/data $(BIN)/coverage report
 
-# mutmut wants the sources in `src`: a copy. What an earlier run found is kept.
+# mutmut wants the sources in `src`: a copy. What an earlier run found is kept. CI=true has hypothesis draw the same each
+# time, however slow it is.
 mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? MUTATE="NAME.py ..." for some of its files
 	mkdir -p build/mutation/src
 	cp -r schedules/deepcadence build/mutation/src/
@@ -91,7 +92,7 @@ mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? MUTA
 		echo 'pytest_add_cli_args_test_selection = [$(foreach name,$(MUTATION_TESTS),"$(name)",)]'; \
 		echo 'only_mutate = [$(foreach name,$(MUTATE),"src/deepcadence/schedules/$(name)",)]'; \
 	} > build/mutation/pyproject.toml
-	cd build/mutation && OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
+	cd build/mutation && CI=true OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
 	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results
 
 test-matrix: $(VENV)/.test-ready ## the tests with the oldest and the newest versions, on Python 3.11 to 3.13; an hour and more
