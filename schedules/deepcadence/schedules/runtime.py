@@ -141,6 +141,7 @@ class Handle:
             )
         run = GuidedRun(self._plan)
         self._under_way.add(run)
+        run.closed = not self._attached  # removed meanwhile, in another thread
         try:
             with active(self._module, run):
                 yield
