@@ -36,7 +36,7 @@ help:
 demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
 	$(BIN)/deepcadence demo $(DEMO)
 
-test: lint types layers wheel tests docs check-notebooks ## everything below, in this order
+test: lint types layers wheel tests docs check-notebooks ## everything from lint to check-notebooks, in this order
 
 lint: $(VENV)/.test-ready ## style and likely bugs
 	$(BIN)/ruff check .
@@ -74,11 +74,11 @@ audit: $(VENV)/.test-ready ## known vulnerabilities and licences of what is pinn
 coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in build/coverage; fails below 95%
 	rm -rf build/coverage
 	mkdir -p build/coverage
-	COVERAGE_FILE=build/coverage/data OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest \
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest \
 		--numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
-	COVERAGE_FILE=build/coverage/data $(BIN)/coverage combine --quiet
-	COVERAGE_FILE=build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
-	COVERAGE_FILE=build/coverage/data $(BIN)/coverage report
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage report
 
 # mutmut wants the sources in `src`: a copy. What an earlier run found is kept. CI=true has hypothesis draw the same each
 # time, however slow it is.
