@@ -19,10 +19,16 @@ SOURCES := $(shell find schedules probe search reports/deepcadence -type f -not 
 DEMO ?=
 PYTEST ?=
 WORKERS ?= logical
+AUDIT ?=
+MATRIX ?=
+MUTATE ?= *.py
+MUTATION_TESTS ?= tests/schedules
+MUTATION_WORKERS ?= 2
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo test lint types layers wheel tests docs check-notebooks notebooks format constraints clean
+.PHONY: audit coverage mutation test-matrix
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,7 +36,7 @@ help:
 demo: $(VENV)/.demo-ready ## the main job on the bundled model, with a report
 	$(BIN)/deepcadence demo $(DEMO)
 
-test: lint types layers wheel tests docs check-notebooks ## everything below, in this order
+test: lint types layers wheel tests docs check-notebooks ## everything from lint to check-notebooks, in this order
 
 lint: $(VENV)/.test-ready ## style and likely bugs
 	$(BIN)/ruff check .
@@ -61,6 +67,36 @@ check-notebooks: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the notebooks, from
 # Once the bundled model or a figure has changed.
 notebooks: $(VENV)/.test-ready ## execute the notebooks, and keep their outputs
 	$(BIN)/python notebooks/execute.py
+
+audit: $(VENV)/.test-ready ## known vulnerabilities and licences of what is pinned
+	$(BIN)/python -m campaigns.audit $(AUDIT)
+
+coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in build/coverage; fails below 95%
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest \
+		--numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage combine --quiet
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
+	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage report
+
+# mutmut wants the sources in `src`: a copy. What an earlier run found is kept. CI=true has hypothesis draw the same each
+# time, however slow it is.
+mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? MUTATE="NAME.py ..." for some of its files
+	mkdir -p build/mutation/src
+	cp -r schedules/deepcadence build/mutation/src/
+	cp -r tests benchmarks campaigns build/mutation/
+	{ cat pyproject.toml; echo '[tool.mutmut]'; echo 'source_paths = ["src"]'; \
+		echo 'also_copy = ["tests", "benchmarks", "campaigns"]'; \
+		echo 'pytest_add_cli_args = ["--override-ini", "pythonpath=.", "-p", "no:cacheprovider", "-p", "no:xdist"]'; \
+		echo 'pytest_add_cli_args_test_selection = [$(foreach name,$(MUTATION_TESTS),"$(name)",)]'; \
+		echo 'only_mutate = [$(foreach name,$(MUTATE),"src/deepcadence/schedules/$(name)",)]'; \
+	} > build/mutation/pyproject.toml
+	cd build/mutation && CI=true OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
+	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results
+
+test-matrix: $(VENV)/.test-ready ## the tests with the oldest and the newest versions, on Python 3.11 to 3.13; an hour and more
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m campaigns.matrix $(MATRIX)
 
 format: $(VENV)/.test-ready ## rewrite the code in the one style
 	$(BIN)/ruff check --fix .

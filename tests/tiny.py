@@ -7,8 +7,11 @@ what holds for these holds for the large ones, but for the size. Call a function
 from __future__ import annotations
 
 import contextlib
+import json
 import string
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -332,7 +335,10 @@ def tokenizer() -> CLIPTokenizer:
     """A byte-level CLIP tokenizer of single characters, made here: no download."""
     letters = string.ascii_lowercase + string.digits + string.punctuation
     names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={name: index for index, name in enumerate(names)}, merges=[], model_max_length=16)
+    with tempfile.TemporaryDirectory() as folder:  # the way in that transformers 4 and 5 have in common
+        Path(folder, "vocab.json").write_text(json.dumps({name: index for index, name in enumerate(names)}))
+        Path(folder, "merges.txt").write_text("#version: 0.2\n")
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=16)
 
 
 def _text_config(size: int) -> CLIPTextConfig:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import struct
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from deepcadence.probe import Workload, count_macs, load_pipeline
+from deepcadence.probe import LoadError, Workload, bundled, count_macs, load_pipeline
 from deepcadence.probe.bundled import data, path, train
 
 
@@ -35,6 +37,19 @@ def test_the_bundled_model_makes_images_of_something() -> None:
     border = torch.cat([images[..., 0].flatten(), images[..., -1].flatten()])
     assert border.mean() < 0.05  # padding is black
     assert images.std() > 0.2
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(file.read_bytes()[:-1] + b"?"), Path.unlink])
+def test_other_weights_than_the_published_ones_are_refused(
+    damage: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(path(), model)
+    monkeypatch.setattr(bundled, "path", lambda: model)
+    load_pipeline("bundled")
+    damage(model / "unet" / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(LoadError, match=r"expected the SHA-256 [0-9a-f]{64} of the bundled weights.*install"):
+        load_pipeline("bundled")
 
 
 def write_idx(folder: Path, images: torch.Tensor, name: str) -> None:

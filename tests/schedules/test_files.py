@@ -46,7 +46,12 @@ def test_modes_and_links_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match="it is a folder; give the name of a file"):
+    with pytest.raises(IsADirectoryError, match=f"cannot write {str(tmp_path)!r}: it is a folder; give the name of a"):
         write_atomically(tmp_path, "text")
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "file", "text")
+
+
+def test_the_longest_name_that_there_is(tmp_path: Path) -> None:
+    write_atomically(tmp_path / ("n" * 255), "text")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -219,3 +220,34 @@ def test_bad_full_calls_are_named() -> None:
         from_full_calls(5, [0, 5], 1)
     with pytest.raises(ScheduleError, match=r"full_calls\[1\]: found true"):
         from_full_calls(5, [0, True], 1)
+
+
+CALLS = f"a whole number from 1 to {MAX_CALLS}"
+SENTENCES: list[tuple[Callable[[], Schedule], str]] = [
+    (lambda: uniform(0, 1, 1), f"num_calls: found 0, expected {CALLS}"),
+    (lambda: uniform(MAX_CALLS + 1, 1, 1), f"num_calls: found {MAX_CALLS + 1}, expected {CALLS}"),
+    (lambda: uniform(9, 0, 1), f"interval: found 0, expected {CALLS}"),
+    (lambda: uniform(9, MAX_CALLS + 1, 1), f"interval: found {MAX_CALLS + 1}, expected {CALLS}"),
+    (lambda: uniform(9, 2, 10_000), "cut: found 10000, expected a whole number from 0 to 9999"),
+    (lambda: nonuniform(0, 1, 1, 0, 1), f"num_calls: found 0, expected {CALLS}"),
+    (lambda: nonuniform(MAX_CALLS + 1, 1, 1, 0, 1), f"num_calls: found {MAX_CALLS + 1}, expected {CALLS}"),
+    (lambda: nonuniform(9, 0, 1, 0, 1), f"interval: found 0, expected {CALLS}"),
+    (lambda: nonuniform(9, MAX_CALLS + 1, 1, 0, 1), f"interval: found {MAX_CALLS + 1}, expected {CALLS}"),
+    (lambda: nonuniform(9, 2, 1, math.inf, 1), "center: found Infinity, expected a finite number"),
+    (lambda: nonuniform(9, 2, 1, 0, 0), "power: found 0, expected a finite number above 0"),
+    (lambda: from_full_calls(0, [0], 1), f"num_calls: found 0, expected {CALLS}"),
+    (lambda: from_full_calls(MAX_CALLS + 1, [0], 1), f"num_calls: found {MAX_CALLS + 1}, expected {CALLS}"),
+    (lambda: from_full_calls(5, [0], -1), "cut: found -1, expected a whole number from 0 to 9999"),
+    (lambda: from_full_calls(5, [0, 5], 1), "full_calls[1]: found 5, expected a whole number from 0 to 4"),
+    (
+        lambda: from_full_calls(20, range(1, 15), 1),
+        "full_calls: found [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], expected 0 among them: the first call is full",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), SENTENCES, ids=[sentence[:40] for _, sentence in SENTENCES])
+def test_whole_sentences(make: Callable[[], Schedule], sentence: str) -> None:
+    with pytest.raises(ScheduleError) as error:
+        make()
+    assert str(error.value) == sentence

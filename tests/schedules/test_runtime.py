@@ -7,6 +7,7 @@ import gc
 import threading
 import warnings
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,26 @@ class TestRule1Refresh:
         with pytest.raises(KeyError), cached(pipe, uniform(STEPS, 3, 1)):
             raise KeyError
         assert type(pipe) is kind
+        assert "forward" not in pipe.unet.__dict__
+
+    @pytest.mark.parametrize("another_is_attached", [False, True])
+    def test_a_run_goes_on_plain_when_its_schedule_is_removed_within_it(self, another_is_attached: bool) -> None:
+        pipe = tiny.sd_pipeline()
+        other = tiny.quiet(DDIMPipeline(unet=pipe.unet, scheduler=DDIMScheduler()))
+        with cached(other, uniform(STEPS, 2, 0)) if another_is_attached else nullcontext():
+            handle = apply(pipe, from_full_calls(STEPS, [0], 1))
+
+            def remove(_pipe: Any, step: int, _timestep: Any, _kwargs: Any) -> dict[str, Any]:
+                if step == 2:
+                    handle.remove()
+                return {}
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ScheduleWarning)
+                found = generate(pipe, callback_on_step_end=remove)
+        assert (handle.stats.full, handle.stats.partial) == (1, 2)
+        with cached(pipe, Schedule(calls=("full", 1, 1, *["full"] * (STEPS - 3)))):
+            assert torch.equal(generate(pipe), found)
         assert "forward" not in pipe.unet.__dict__
 
     def test_removing_twice_is_harmless(self) -> None:
@@ -582,6 +603,21 @@ class TestRule9SelfTest:
         expected = torch.rand(1)
         torch.manual_seed(5)
         apply(pipe, uniform(STEPS, 2, 1)).remove()
+        assert torch.equal(torch.rand(1), expected)
+
+    def test_the_random_state_is_not_even_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Other threads may be drawing from it: seeded for a moment only, it would give them the same noise twice."""
+        pipe = tiny.ddim_pipeline()
+        monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("the generators were seeded"))
+        apply(pipe, uniform(STEPS, 2, 1)).remove()
+
+    def test_a_model_in_training_mode_draws_the_same(self) -> None:
+        pipe = tiny.ddim_pipeline(dropout=0.5)
+        pipe.unet.train()
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        apply(pipe, uniform(STEPS, 1, 1)).remove()
         assert torch.equal(torch.rand(1), expected)
 
 

@@ -248,7 +248,7 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("null", "top level: found null, expected an object"),
         ('{"version": 1, "version": 1}', 'key "version": found it more than once'),
         ('{"model": {"cuts": {"2": "a", "2": "b"}}}', 'key "2": found it more than once'),
-        ('{"calls": NaN}', "a number: found NaN, expected a finite number"),
+        ('{"calls": NaN}', "a number: found NaN, expected a finite number, as JSON demands"),
         ('{"calls": -Infinity}', "a number: found -Infinity"),
         ('{"calls": 1e999}', "a number: found 1e999, expected a number within"),
         ('{"calls": ' + "9" * 5000 + "}", "a number: found 99999999999999999999... of 5000 digits"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from deepcadence.probe import bundled
 from deepcadence.probe._extras import require
 from deepcadence.probe._source import check_index, read_json, resolve
 from deepcadence.probe.errors import LoadError
@@ -30,12 +31,15 @@ def load_pipeline(
         dtype: floating-point type ("float16", `torch.float16`, ...); float32 if None.
 
     Raises:
-        LoadError: the model is not found, not complete, or needs code of its own; or there is no such device or type.
+        LoadError: the model is not found, not complete, or needs code of its own; or there is no such device or type;
+            or the bundled weights are not those that the package was published with.
         MissingExtraError: diffusers is not installed.
     """
     diffusers = require("diffusers")
     floating, target = _floating(dtype), _device(device)
     place = resolve(model)
+    if place == bundled.path():
+        bundled.check_weights()
     if isinstance(place, Path):
         check_index(_local_index(place), place, diffusers.pipelines)
     try:

@@ -71,6 +71,7 @@ class Handle:
         self._plan = _plan(self._module, schedule)
         self._last = RunStats()
         self._bare: GuidedRun | None = None
+        self._under_way: set[GuidedRun] = set()
         self._warned = False
         owner = getattr(type(target), "_deepcadence_handle", None)
         if isinstance(owner, Handle) and owner._target is target:
@@ -98,10 +99,15 @@ class Handle:
         return self._bare.stats() if self._bare is not None else self._last
 
     def remove(self) -> None:
-        """Detach: the pipeline and its denoiser are as before. Calling it again does nothing."""
+        """Detach: the pipeline and its denoiser are as before. Calling it again does nothing.
+
+        A run that is under way goes on with plain calls.
+        """
         if not self._attached:
             return
         self._attached = False
+        for run in tuple(self._under_way):  # what they hold is freed where they end: it may be in use in another thread
+            run.closed = True
         if self._bare is not None:
             end(self._module, self._bare)
             self._bare.close()
@@ -134,11 +140,15 @@ class Handle:
                 "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
             )
         run = GuidedRun(self._plan)
+        self._under_way.add(run)
+        run.closed = not self._attached  # removed meanwhile, in another thread
         try:
             with active(self._module, run):
                 yield
-            self._check_length(run.length)
+            if not run.closed:
+                self._check_length(run.length)
         finally:
+            self._under_way.discard(run)
             self._last = run.stats()
             run.close()
 

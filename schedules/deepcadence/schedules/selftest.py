@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 from deepcadence.schedules.errors import UnsupportedModelError
@@ -16,6 +20,7 @@ from deepcadence.schedules.run import Plan
 _SLACK = 64
 
 _FULL = "a full call"
+_seeding = threading.Lock()
 
 
 def self_test(plan: Plan) -> None:
@@ -83,8 +88,7 @@ def _ways_midway(plan: Plan) -> dict[str, Answer]:
 def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
     """The model's first output, always from the same state of the random generators, which is left as found."""
     try:
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(0)
+        with torch.no_grad(), _same_draws(plan.model):
             plain = {"return_dict": False} if "return_dict" in plan.names else {}
             output = plan.model(**inputs, **plain)
             first: torch.Tensor = output if isinstance(output, torch.Tensor) else output[0]
@@ -96,6 +100,20 @@ def _call(plan: Plan, inputs: dict[str, Any]) -> torch.Tensor:
             f"({type(error).__name__}: {error})"
         ) from error
     return first
+
+
+@contextmanager
+def _same_draws(model: nn.Module) -> Iterator[None]:
+    """Have a model in training mode draw the same numbers each time.
+
+    In evaluation mode it draws none, and the generators, which other threads may be drawing from, are not touched.
+    """
+    if not any(module.training for module in model.modules()):
+        yield
+        return
+    with _seeding, torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
