@@ -1,0 +1,183 @@
+"""What a cell of the support table is: a model, or a pipeline, under one condition, and what must hold there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+import torch
+
+from deepcadence.schedules import Schedule, UnsupportedModelError, apply, cached, denoiser, family_of
+from tests.schedules.conditions.families import COLUMNS, Column
+from tests.schedules.conditions.replay import Replay
+from tests.schedules.test_families import inputs_of, same, sample_of
+
+Outcome = Literal["works", "refused"]
+Calls = tuple[Literal["full"] | int, ...]
+
+
+class Absent(Exception):
+    """diffusers has no such thing for this family."""
+
+
+class Untested(Exception):
+    """diffusers has it, and no test here does."""
+
+
+@cache
+def widths(column: str) -> dict[int, int]:
+    """Channels of the feature at each cut."""
+    model = next(each for each in COLUMNS if each.name == column).model()
+    views = family_of(model).views(model, family_of(model).cuts(model))
+    with torch.no_grad():
+        return {cut: feature.shape[1] for cut, feature in views.full(**inputs_of(model, 0))[1].items()}
+
+
+def partial_calls(model: Any, number: int) -> Calls:
+    """A full call, then calls at cut 0, which splits a block of a U-Net, at cut 1, and at the last cut, in turn."""
+    cuts = [0, 1, max(family_of(model).cuts(model))]
+    return "full", *(cuts[index % 3] for index in range(number - 1))
+
+
+def with_full(calls: Calls, forced: frozenset[int]) -> Calls:
+    """The calls as they are made where some were forced to be full."""
+    return tuple("full" if index in forced else call for index, call in enumerate(calls))
+
+
+def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return torch.linalg.vector_norm(found - expected).item()
+
+
+@dataclass
+class ModelCase:
+    """Four calls of a bare denoiser.
+
+    Attributes:
+        inputs: of each call.
+        around: what the calls are made in.
+        before: what happens before a call.
+        forced: the calls that have to be full, whatever the schedule says.
+        changes: whether the condition changes what the model computes.
+    """
+
+    column: Column
+    model: Any
+    inputs: list[dict[str, Any]]
+    around: Callable[[], AbstractContextManager[Any]] = torch.no_grad
+    before: dict[int, Callable[[], object]] = field(default_factory=dict)
+    forced: frozenset[int] = frozenset()
+    changes: bool = True
+
+    @classmethod
+    def of(cls, column: Column) -> ModelCase:
+        """The plain model: each call has a sample of its own, and all else in common."""
+        model = column.model()
+        first = inputs_of(model, 0)
+        sample = next(iter(first))
+        return cls(column, model, [first, *({**first, sample: inputs_of(model, seed)[sample]} for seed in (1, 2, 3))])
+
+    def outcome(self) -> Outcome:
+        """Check the cell: it is refused, or all that is promised holds."""
+        model, schedule = self.model, Schedule(calls=partial_calls(self.model, len(self.inputs)))
+        try:
+            handle = apply(model, schedule)
+        except UnsupportedModelError:
+            return "refused"
+        with handle:
+            found = self._run()
+        plain = self._run()
+        with cached(model, Schedule(calls=("full",) * len(self.inputs))):
+            assert all(map(torch.equal, self._run(), plain))
+        calls = with_full(schedule.calls, self.forced)
+        with Replay(model, calls, family_of(model).cuts(model), widths(self.column.name)):
+            expected = self._run()
+        for call, output, replayed, bare in zip(calls, found, expected, plain, strict=True):
+            assert same(output, replayed, model)
+            assert (call == "full") == torch.equal(output, bare)
+            assert call == "full" or _error(output, replayed) < _error(output, bare) / 2
+        assert {call for call, _ in handle.stats.forced} == self.forced
+        assert handle.stats.partial == len(calls) - calls.count("full")
+        if self.changes:
+            bare = self.column.model()
+            with torch.no_grad():
+                assert not same(plain[0], sample_of(bare(**ModelCase.of(self.column).inputs[0])), bare)
+        return "works"
+
+    def _run(self) -> list[torch.Tensor]:
+        outputs = []
+        with self.around():
+            for index, inputs in enumerate(self.inputs):
+                self.before.get(index, list)()
+                given = {name: list(each) if isinstance(each, list) else each for name, each in inputs.items()}
+                outputs.append(sample_of(self.model(**given)).detach().clone())
+        return outputs
+
+
+@dataclass
+class PipelineCase:
+    """A run of a pipeline.
+
+    Attributes:
+        arguments: of its call.
+        first: what happens, with the schedule attached, before the run that counts.
+        forced: the calls that have to be full, whatever the schedule says.
+    """
+
+    column: Column
+    pipe: Any
+    arguments: dict[str, Any]
+    first: Callable[[], object] = list
+    forced: frozenset[int] = frozenset()
+    steps: int = 4
+
+    @classmethod
+    def of(cls, column: Column) -> PipelineCase:
+        """The plain pipeline.
+
+        Raises:
+            Absent: there is none.
+        """
+        if column.pipeline is None:
+            raise Absent
+        return cls(column, column.pipeline(), dict(column.arguments))
+
+    def outcome(self) -> Outcome:
+        """Check the cell: it is refused, or all that is promised holds."""
+        model = denoiser(self.pipe)
+        cuts, known = family_of(model).cuts(model), widths(self.column.name)
+        with Replay(model, ("full",) * 99, cuts, known) as counter:
+            self.run()
+        schedule = Schedule(calls=partial_calls(model, counter.made))
+        try:
+            handle = apply(self.pipe, schedule)
+        except UnsupportedModelError:
+            return "refused"
+        with handle:
+            self.first()
+            found = self.run()
+        plain = self.run()
+        with cached(self.pipe, Schedule(calls=("full",) * counter.made)):
+            assert torch.equal(self.run(), plain)
+        with Replay(model, with_full(schedule.calls, self.forced), cuts, known):
+            expected = self.run()
+        if family_of(model).exact:
+            assert torch.equal(found, expected)
+        torch.testing.assert_close(found, expected)
+        assert not torch.allclose(found, plain)
+        assert {call for call, _ in handle.stats.forced} == self.forced
+        assert handle.stats.calls == counter.made
+        return "works"
+
+    def run(self) -> torch.Tensor:
+        """Latents, or what comes out of a pipeline that has none."""
+        torch.manual_seed(0)
+        arguments = {"num_inference_steps": self.steps, "output_type": "latent", **self.arguments}
+        if "output_type" in self.arguments or self.column.name in ("U-Net 2D", "DiT"):
+            arguments["output_type"] = "np"
+        output = self.pipe(**copy.copy(arguments), generator=torch.Generator().manual_seed(0))
+        result = output.frames if hasattr(output, "frames") else output.images
+        return result if isinstance(result, torch.Tensor) else torch.from_numpy(result)
