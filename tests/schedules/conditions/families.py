@@ -44,9 +44,7 @@ COLUMNS = [
     Column("U-Net 2D", _one_layer(tiny.unet2d), _one_layer(tiny.ddim_pipeline), {"batch_size": 2}),
     Column("SD", _one_layer(tiny.unet2d_condition), _one_layer(tiny.sd_pipeline), {"prompt": "a coat"}),
     Column("SDXL", _one_layer(tiny.unet2d_xl), _one_layer(tiny.sdxl_pipeline), {"prompt": "a coat"}),
-    Column(
-        "SVD", tiny.unet_spatio_temporal, tiny.svd_pipeline, {"image": PICTURE, **SMALL, "num_frames": 2}
-    ),
+    Column("SVD", tiny.unet_spatio_temporal, tiny.svd_pipeline, {"image": PICTURE, **SMALL, "num_frames": 2}),
     Column("motion", tiny.unet_motion, tiny.animatediff_pipeline, {"prompt": "a coat", "num_frames": 2}),
     Column("3D", tiny.unet3d, tiny.text_to_video_pipeline, {"prompt": "a coat", "num_frames": 2}),
     Column("CompVis", lambda: compvis.unet("text")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 from deepcadence.schedules.families import family_of
 from deepcadence.schedules.families.inputs import parameter_names
 from tests import tiny
-from tests.schedules.conditions.cases import Absent, ModelCase
+from tests.schedules.conditions.cases import AbsentError, ModelCase
 from tests.schedules.conditions.families import Column
 from tests.schedules.test_families import inputs_of
 from tests.schedules.test_transformers import load_flux_ip_adapter, load_sd3_ip_adapter
@@ -49,7 +50,7 @@ def gradient_checkpointing(column: Column) -> ModelCase:
     """Gradient checkpointing on, and gradients too: blocks are called in another way."""
     case = ModelCase.of(column)
     if not getattr(case.model, "_supports_gradient_checkpointing", False):
-        raise Absent
+        raise AbsentError
     case.model.enable_gradient_checkpointing()
     case.around, case.changes = torch.enable_grad, False
     return case
@@ -71,7 +72,7 @@ def attention_slicing(column: Column) -> ModelCase:
     """`set_attention_slice`"""
     case = ModelCase.of(column)
     if not hasattr(case.model, "set_attention_slice"):
-        raise Absent
+        raise AbsentError
     case.model.set_attention_slice(1)
     case.changes = False
     return case
@@ -103,7 +104,7 @@ def sequential_offload(column: Column) -> ModelCase:
 def _group_offload(column: Column, level: str) -> ModelCase:
     case = ModelCase.of(column)
     if not getattr(case.model, "_supports_group_offloading", True):
-        raise Absent
+        raise AbsentError
     apply_group_offloading(case.model, "cpu", offload_type=level, num_blocks_per_group=1)
     case.changes = False
     return case
@@ -123,7 +124,7 @@ def freeu(column: Column) -> ModelCase:
     """`enable_freeu`"""
     case = ModelCase.of(column)
     if not hasattr(case.model, "enable_freeu"):
-        raise Absent
+        raise AbsentError
     case.model.enable_freeu(s1=0.9, s2=0.2, b1=1.5, b2=1.6)
     return case
 
@@ -155,11 +156,11 @@ def lora_with_scale(column: Column) -> ModelCase:
 
 
 def lora_switched(column: Column) -> ModelCase:
-    """Another LoRA from the third call on."""
+    """Another LoRA from the second call on."""
     case = ModelCase.of(column)
     add_lora(case.model, "first", "second")
-    case.before = {index: lambda name=name: use_lora(case.model, name) for index, name in ((0, "first"), (2, "second"))}
-    case.forced = frozenset({2})
+    case.before = {0: partial(use_lora, case.model, "first"), 1: partial(use_lora, case.model, "second")}
+    case.forced = frozenset({1})
     return case
 
 
@@ -171,7 +172,7 @@ def ip_adapter(column: Column) -> ModelCase:
         "Flux": load_flux_ip_adapter,
     }
     if column.name not in loaders:
-        raise Absent
+        raise AbsentError
     case = ModelCase.of(column)
     loaders[column.name](case.model)
     with_image = inputs_of(case.model, 0)
@@ -196,7 +197,7 @@ def controlnet(column: Column) -> ModelCase:
     given = [name for name in names if name.startswith("controlnet_") and name.endswith("samples")]
     given += [name for name in names if name == "block_controlnet_hidden_states"]
     if not given:
-        raise Absent
+        raise AbsentError
     for inputs in case.inputs:
         inputs.update({name: [_randn(0)(torch.Size(tokens))] * 3 for name in given})
     return case
@@ -211,8 +212,10 @@ def _skip_shapes(case: ModelCase) -> list[torch.Size]:
     """Of what the down path of a U-Net hands over, from the outside."""
     shapes: list[torch.Size] = []
     handles = [case.model.conv_in.register_forward_hook(lambda *call: shapes.append(call[-1].shape))]
-    for block in case.model.down_blocks:
-        handles.append(block.register_forward_hook(lambda *call: shapes.extend(skip.shape for skip in call[-1][1])))
+    handles += [
+        block.register_forward_hook(lambda *call: shapes.extend(skip.shape for skip in call[-1][1]))
+        for block in case.model.down_blocks
+    ]
     with torch.no_grad():
         case.model(**case.inputs[0])
     for handle in handles:
@@ -224,7 +227,7 @@ def t2i_adapter(column: Column) -> ModelCase:
     """Residuals of a T2I-Adapter, others at each call."""
     case = ModelCase.of(column)
     if "down_intrablock_additional_residuals" not in parameter_names(case.model):
-        raise Absent
+        raise AbsentError
     side = 4 if column.name == "SDXL" else 8  # behind the downsampler of a block without cross attention
     for seed, inputs in enumerate(case.inputs):
         randn = _randn(seed)
@@ -234,14 +237,13 @@ def t2i_adapter(column: Column) -> ModelCase:
 
 
 def guidance_off(column: Column) -> ModelCase:
-    """Half of the batch from the third call on, as when guidance is switched off."""
+    """Half of the batch from the second call on, as when guidance is switched off."""
     case = ModelCase.of(column)
     family, sample = family_of(case.model), next(iter(case.inputs[0]))
     size = family.size_of(case.model, case.inputs[0][sample].shape[1:])
-    if column.name == "Flux":
-        size = (4, 4)
-        size = tuple(2 * side for side in family.small_size(case.model))
+    if column.name == "Flux":  # whose samples are tokens: their number says nothing about their places
+        size = (8, 8)
     half = family.example_inputs(case.model, batch=1, size=size, generator=torch.Generator().manual_seed(0))
-    case.inputs[2:] = [{**half, sample: inputs[sample][:1]} for inputs in case.inputs[2:]]
-    case.forced, case.changes = frozenset({2}), False
+    case.inputs[1:] = [{**half, sample: inputs[sample][:1]} for inputs in case.inputs[1:]]
+    case.forced, case.changes = frozenset({1}), False
     return case

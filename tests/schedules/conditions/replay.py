@@ -1,4 +1,4 @@
-"""An oracle without views: every layer runs at every call, and hooks put the features of full calls where they belong."""
+"""An oracle without views: all layers run at every call, and hooks put the features of full calls in their places."""
 
 from __future__ import annotations
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from tests.docs.blocks import ROOT
 from tests.schedules.conditions import on_models, on_pipelines
-from tests.schedules.conditions.cases import Absent, Untested
+from tests.schedules.conditions.cases import AbsentError, UntestedError
 from tests.schedules.conditions.families import COLUMNS, Column
 
-PAGE = ROOT / "docs" / "support.md"
+PAGE = Path(__file__).parents[3] / "docs" / "support.md"
 BEGIN, END = "<!-- the table: python -m tests.schedules.conditions.table -->\n", "<!-- end of the table -->\n"
 
 ROWS: dict[str, Callable[[Column], Any]] = {
@@ -56,9 +56,9 @@ def outcome(row: str, column: Column) -> str:
     """
     try:
         found: str = ROWS[row](column).outcome()
-    except Absent:
-        return "–"
-    except Untested:
+    except AbsentError:
+        return "-"
+    except UntestedError:
         return "untested"
     return found
 

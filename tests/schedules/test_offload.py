@@ -1,0 +1,78 @@
+"""Group offload of diffusers: its hooks stay outermost, or it is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
+
+from deepcadence.schedules import UnsupportedModelError, apply, cached, uniform
+from deepcadence.schedules.offload import execution_device
+from tests import tiny
+from tests.schedules.test_families import inputs_of
+
+
+def offloaded(make: Any, device: str = "cpu") -> Any:
+    model = make()
+    apply_group_offloading(model, device, offload_type="block_level", num_blocks_per_group=1)
+    return model
+
+
+def outputs(model: Any, cut: int) -> list[torch.Tensor]:
+    with torch.no_grad(), cached(model, uniform(3, 3, cut)):
+        return [model(**inputs_of(model, seed)).sample for seed in range(3)]
+
+
+@pytest.mark.parametrize(("make", "cut"), [(tiny.dit, 1), (tiny.unet2d, 5)])
+def test_the_model_is_as_found_after_removal(make: Any, cut: int) -> None:
+    model, expected = offloaded(make), outputs(make(), cut)
+    calls: list[int] = []
+    hook = model._diffusers_hook.get_hook("group_offloading")
+    original = hook.pre_forward
+    model._diffusers_hook._fn_refs[0].pre_forward = lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs)
+    found, inner = model.forward, model._diffusers_hook._fn_refs[0].forward
+    handle = apply(model, uniform(3, 3, cut))
+    calls.clear()
+    with torch.no_grad():
+        assert all(torch.equal(model(**inputs_of(model, seed)).sample, expected[seed]) for seed in range(3))
+    assert len(calls) == 3
+    handle.remove()
+    assert model.forward is found
+    assert model._diffusers_hook._fn_refs[0].forward == inner
+
+
+def test_offloaded_while_attached() -> None:
+    model, expected = tiny.dit(), outputs(tiny.dit(), 1)
+    handle = apply(model, uniform(3, 3, 1))
+    apply_group_offloading(model, "cpu", offload_type="block_level", num_blocks_per_group=1)
+    with torch.no_grad():
+        assert all(torch.equal(model(**inputs_of(model, seed)).sample, expected[seed]) for seed in range(3))
+    assert handle.stats.partial == 2
+    handle.remove()
+    assert model._diffusers_hook._fn_refs[0].forward.__func__ is type(model).forward
+
+
+def test_inputs_of_the_self_test_go_where_the_model_computes() -> None:
+    assert execution_device(tiny.dit()) is None
+    assert execution_device(offloaded(tiny.dit, "meta")) == torch.device("meta")
+
+
+def test_a_block_that_is_split_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"up_blocks\.1 \(UpBlock2D\) carries a replaced forward"):
+        apply(offloaded(tiny.unet2d), uniform(3, 3, 0))
+
+
+def test_blocks_that_are_loaded_ahead_are_refused_by_name() -> None:
+    model = offloaded(tiny.dit)
+    model._diffusers_hook.get_hook("group_offloading").config.stream = object()  # there are none on a CPU
+    with pytest.raises(UnsupportedModelError, match=r"group offload of this .* with use_stream=True"):
+        apply(model, uniform(3, 3, 1))
+
+
+def test_another_hook_on_the_model_is_refused_by_name() -> None:
+    model = tiny.dit()
+    HookRegistry.check_if_exists_or_initialize(model).register_hook(ModelHook(), "some")
+    with pytest.raises(UnsupportedModelError, match=r"was replaced, by ModelHook,"):
+        apply(model, uniform(3, 3, 1))
