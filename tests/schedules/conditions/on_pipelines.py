@@ -25,11 +25,15 @@ def _with(column: Column, **arguments: Any) -> PipelineCase:
     return case
 
 
-def _turned_into(column: Column, classes: dict[str, str], **components: Any) -> PipelineCase:
-    """Another pipeline with the same components."""
+def _turned_into(
+    column: Column, classes: dict[str, str], untested: tuple[str, ...] = (), **components: Any
+) -> PipelineCase:
+    """Another pipeline with the same components; for the `untested` families there is one too."""
     case = PipelineCase.of(column)
-    if column.name not in classes:
+    if column.name in untested:
         raise UntestedError
+    if column.name not in classes:
+        raise AbsentError
     pipeline_class = getattr(diffusers, classes[column.name])
     known = inspect.signature(pipeline_class).parameters
     components |= {name: part for name, part in case.pipe.components.items() if name in known}
@@ -155,7 +159,7 @@ def image_to_image(column: Column) -> PipelineCase:
         "Flux": "FluxImg2ImgPipeline",
         "Wan": "WanVideoToVideoPipeline",
     }
-    case = _turned_into(column, classes)
+    case = _turned_into(column, classes, untested=("Sana",))
     case.arguments |= {"strength": 0.75}
     case.steps = 4
     frames = case.arguments.pop("num_frames", None)
@@ -170,7 +174,7 @@ def inpaint(column: Column) -> PipelineCase:
         "SDXL": "StableDiffusionXLInpaintPipeline",
         "Flux": "FluxInpaintPipeline",
     }
-    case = _turned_into(column, classes)
+    case = _turned_into(column, classes, untested=("SD3",))
     case.arguments |= {"image": PICTURE, "mask_image": PICTURE, "strength": 1.0, "height": 16, "width": 16}
     return case
 
@@ -195,17 +199,15 @@ def denoising_end(column: Column) -> PipelineCase:
 def perturbed_attention(column: Column) -> PipelineCase:
     """Perturbed-attention guidance (PAG): a third side in the batch."""
     classes = {
-        "SD": ("StableDiffusionPAGPipeline", "mid"),
-        "SDXL": ("StableDiffusionXLPAGPipeline", "mid"),
-        "motion": ("AnimateDiffPAGPipeline", "mid"),
-        "SD3": ("StableDiffusion3PAGPipeline", "blocks.2"),
-        "Sana": ("SanaPAGPipeline", "transformer_blocks.2"),
+        "SD": "StableDiffusionPAGPipeline",
+        "SDXL": "StableDiffusionXLPAGPipeline",
+        "motion": "AnimateDiffPAGPipeline",
+        "SD3": "StableDiffusion3PAGPipeline",
+        "Sana": "SanaPAGPipeline",
     }
-    if column.name not in classes:
-        PipelineCase.of(column)
-        raise UntestedError
-    name, layer = classes[column.name]
-    case = _turned_into(column, {column.name: name}, pag_applied_layers=layer)
+    layers = {"SD3": "blocks.2", "Sana": "transformer_blocks.2"}
+    layer = layers.get(column.name, "mid")
+    case = _turned_into(column, classes, untested=("PixArt",), pag_applied_layers=layer)
     case.arguments["pag_scale"] = 3.0
     return case
 
@@ -213,12 +215,8 @@ def perturbed_attention(column: Column) -> PipelineCase:
 def multi_controlnet(column: Column) -> PipelineCase:
     """Two ControlNets, in the pipeline for them."""
     classes = {"SD": "StableDiffusionControlNetPipeline", "SDXL": "StableDiffusionXLControlNetPipeline"}
-    case = PipelineCase.of(column)
-    if column.name not in classes:
-        on_models.controlnet(column)  # without one there are not two
-        raise UntestedError
-    nets = [_controlnet(case.pipe.unet, seed) for seed in (0, 1)]
-    case = _turned_into(column, classes, controlnet=nets)
+    nets = [_controlnet(column, seed) for seed in (0, 1)] if column.name in classes else []
+    case = _turned_into(column, classes, untested=("motion", "SD3", "Flux"), controlnet=nets)
     case.arguments |= {"image": [PICTURE, PICTURE.rotate(90)], "controlnet_conditioning_scale": [1.0, 0.5]}
     return case
 
@@ -228,14 +226,14 @@ def controlnet(column: Column) -> PipelineCase | ModelCase:
     classes = {"SD": "StableDiffusionControlNetPipeline", "SDXL": "StableDiffusionXLControlNetPipeline"}
     if column.name not in classes:
         return on_models.controlnet(column)
-    case = _turned_into(column, classes, controlnet=_controlnet(PipelineCase.of(column).pipe.unet, 0))
+    case = _turned_into(column, classes, controlnet=_controlnet(column, 0))
     case.arguments |= {"image": PICTURE, "control_guidance_end": 0.6}
     return case
 
 
-def _controlnet(unet: Any, seed: int) -> Any:
+def _controlnet(column: Column, seed: int) -> Any:
     with tiny.seeded(seed):
-        net = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))
+        net = diffusers.ControlNetModel.from_unet(column.model(), conditioning_embedding_out_channels=(8, 16))
     return tiny.lively(net)
 
 
