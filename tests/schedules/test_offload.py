@@ -14,9 +14,9 @@ from tests import tiny
 from tests.schedules.test_families import inputs_of
 
 
-def offloaded(make: Any, device: str = "cpu") -> Any:
+def offloaded(make: Any) -> Any:
     model = make()
-    apply_group_offloading(model, device, offload_type="block_level", num_blocks_per_group=1)
+    apply_group_offloading(model, "cpu", offload_type="block_level", num_blocks_per_group=1)
     return model
 
 
@@ -28,11 +28,14 @@ def outputs(model: Any, cut: int) -> list[torch.Tensor]:
 @pytest.mark.parametrize(("make", "cut"), [(tiny.dit, 1), (tiny.unet2d, 5)])
 def test_the_model_is_as_found_after_removal(make: Any, cut: int) -> None:
     model, expected = offloaded(make), outputs(make(), cut)
-    calls: list[int] = []
-    hook = model._diffusers_hook.get_hook("group_offloading")
-    original = hook.pre_forward
-    model._diffusers_hook._fn_refs[0].pre_forward = lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs)
-    found, inner = model.forward, model._diffusers_hook._fn_refs[0].forward
+    reference = model._diffusers_hook._fn_refs[0]
+    found, inner, before, calls = model.forward, reference.forward, reference.pre_forward, list[int]()
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return before(*args, **kwargs)
+
+    reference.pre_forward = watched
     handle = apply(model, uniform(3, 3, cut))
     calls.clear()
     with torch.no_grad():
@@ -40,7 +43,7 @@ def test_the_model_is_as_found_after_removal(make: Any, cut: int) -> None:
     assert len(calls) == 3
     handle.remove()
     assert model.forward is found
-    assert model._diffusers_hook._fn_refs[0].forward == inner
+    assert reference.forward == inner
 
 
 def test_offloaded_while_attached() -> None:
@@ -55,8 +58,10 @@ def test_offloaded_while_attached() -> None:
 
 
 def test_inputs_of_the_self_test_go_where_the_model_computes() -> None:
+    model = offloaded(tiny.dit)
+    model._diffusers_hook.get_hook("group_offloading").config.onload_device = torch.device("meta")
+    assert execution_device(model) == torch.device("meta")
     assert execution_device(tiny.dit()) is None
-    assert execution_device(offloaded(tiny.dit, "meta")) == torch.device("meta")
 
 
 def test_a_block_that_is_split_is_refused_by_name() -> None:

@@ -57,7 +57,7 @@ def with_full(calls: Calls, forced: frozenset[int]) -> Calls:
 
 
 def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return torch.linalg.vector_norm(found - expected).item()
+    return float(torch.linalg.vector_norm(found - expected))
 
 
 @dataclass

@@ -166,7 +166,7 @@ def lora_switched(column: Column) -> ModelCase:
 
 def ip_adapter(column: Column) -> ModelCase:
     """An IP-Adapter that was loaded before attaching."""
-    loaders = {
+    loaders: dict[str, Any] = {
         **dict.fromkeys(("SD", "SDXL", "motion"), tiny.load_ip_adapter),
         "SD3": load_sd3_ip_adapter,
         "Flux": load_flux_ip_adapter,
