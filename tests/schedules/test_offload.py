@@ -20,12 +20,16 @@ def offloaded(make: Any) -> Any:
     return model
 
 
-def outputs(model: Any, cut: int) -> list[torch.Tensor]:
+def outputs(model: Any, cut: int, device: str = "cpu") -> list[torch.Tensor]:
+    inputs = [
+        {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in given.items()}
+        for given in (inputs_of(model, seed) for seed in range(3))
+    ]
     with torch.no_grad(), cached(model, uniform(3, 3, cut)):
-        return [model(**inputs_of(model, seed)).sample for seed in range(3)]
+        return [model(**given).sample for given in inputs]
 
 
-@pytest.mark.parametrize(("make", "cut"), [(tiny.dit, 1), (tiny.unet2d, 5)])
+@pytest.mark.parametrize(("make", "cut"), [(tiny.pixart, 1), (tiny.unet2d, 5)])
 def test_the_model_is_as_found_after_removal(make: Any, cut: int) -> None:
     model, expected = offloaded(make), outputs(make(), cut)
     reference = model._diffusers_hook._fn_refs[0]
@@ -47,7 +51,7 @@ def test_the_model_is_as_found_after_removal(make: Any, cut: int) -> None:
 
 
 def test_offloaded_while_attached() -> None:
-    model, expected = tiny.dit(), outputs(tiny.dit(), 1)
+    model, expected = tiny.pixart(), outputs(tiny.pixart(), 1)
     handle = apply(model, uniform(3, 3, 1))
     apply_group_offloading(model, "cpu", offload_type="block_level", num_blocks_per_group=1)
     with torch.no_grad():
@@ -58,10 +62,10 @@ def test_offloaded_while_attached() -> None:
 
 
 def test_inputs_of_the_self_test_go_where_the_model_computes() -> None:
-    model = offloaded(tiny.dit)
+    model = offloaded(tiny.pixart)
     model._diffusers_hook.get_hook("group_offloading").config.onload_device = torch.device("meta")
     assert execution_device(model) == torch.device("meta")
-    assert execution_device(tiny.dit()) is None
+    assert execution_device(tiny.pixart()) is None
 
 
 def test_a_block_that_is_split_is_refused_by_name() -> None:
@@ -70,14 +74,36 @@ def test_a_block_that_is_split_is_refused_by_name() -> None:
 
 
 def test_blocks_that_are_loaded_ahead_are_refused_by_name() -> None:
-    model = offloaded(tiny.dit)
+    model = offloaded(tiny.pixart)
     model._diffusers_hook.get_hook("group_offloading").config.stream = object()  # there are none on a CPU
     with pytest.raises(UnsupportedModelError, match=r"group offload of this .* with use_stream=True"):
         apply(model, uniform(3, 3, 1))
 
 
 def test_another_hook_on_the_model_is_refused_by_name() -> None:
-    model = tiny.dit()
+    model = tiny.pixart()
     HookRegistry.check_if_exists_or_initialize(model).register_hook(ModelHook(), "some")
     with pytest.raises(UnsupportedModelError, match=r"was replaced, by ModelHook,"):
         apply(model, uniform(3, 3, 1))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("level", ["block_level", "leaf_level"])
+def test_groups_that_come_to_a_gpu(level: str) -> None:
+    expected = outputs(tiny.pixart().to("cuda"), 1, "cuda")
+    model = tiny.pixart()
+    apply_group_offloading(model, "cuda", offload_type=level, num_blocks_per_group=1)
+    torch.testing.assert_close(outputs(model, 1, "cuda"), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
+def test_pipelines_that_come_to_a_gpu(how: str) -> None:
+    def run(pipe: Any) -> Any:
+        arguments = {"num_inference_steps": 3, "output_type": "latent", "generator": torch.Generator().manual_seed(0)}
+        with cached(pipe, uniform(3, 3, 1)):
+            return [pipe(prompt, **arguments).images for prompt in ("a coat", "a shoe")]
+
+    pipe = tiny.sd_pipeline()
+    getattr(pipe, how)()
+    torch.testing.assert_close(run(pipe), run(tiny.sd_pipeline().to("cuda")))

@@ -57,13 +57,17 @@ def gradient_checkpointing(column: Column) -> ModelCase:
 
 
 def channels_last(column: Column) -> ModelCase:
-    """The model, and samples that are pictures, in `torch.channels_last`."""
+    """The model and its samples in `torch.channels_last`, or for videos in `torch.channels_last_3d`."""
     case = ModelCase.of(column)
-    case.model.to(memory_format=torch.channels_last)
-    sample = next(iter(case.inputs[0]))
+    ranks = {parameter.ndim for parameter in case.model.parameters()} & {4, 5}
+    if len(ranks) > 1:  # there is no format for both
+        raise AbsentError
+    (rank,), (sample, *_) = ranks, case.inputs[0]
+    memory_format = torch.channels_last if rank == 4 else torch.channels_last_3d
+    case.model.to(memory_format=memory_format)
     for inputs in case.inputs:
-        if inputs[sample].ndim == 4:
-            inputs[sample] = inputs[sample].to(memory_format=torch.channels_last)
+        if inputs[sample].ndim == rank:
+            inputs[sample] = inputs[sample].to(memory_format=memory_format)
     case.changes = False
     return case
 
@@ -81,7 +85,11 @@ def attention_slicing(column: Column) -> ModelCase:
 def layerwise_casting(column: Column) -> ModelCase:
     """`enable_layerwise_casting`: weights in float8, calls in float32."""
     case = ModelCase.of(column)
-    apply_layerwise_casting(case.model, storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    types = {"storage_dtype": torch.float8_e4m3fn, "compute_dtype": torch.float32}
+    if hasattr(case.model, "enable_layerwise_casting"):
+        case.model.enable_layerwise_casting(**types)
+    else:
+        apply_layerwise_casting(case.model, **types)
     return case
 
 

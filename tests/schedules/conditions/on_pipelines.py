@@ -29,11 +29,11 @@ def _turned_into(
     column: Column, classes: dict[str, str], untested: tuple[str, ...] = (), **components: Any
 ) -> PipelineCase:
     """Another pipeline with the same components; for the `untested` families there is one too."""
-    case = PipelineCase.of(column)
     if column.name in untested:
         raise UntestedError
     if column.name not in classes:
         raise AbsentError
+    case = PipelineCase.of(column)
     pipeline_class = getattr(diffusers, classes[column.name])
     known = inspect.signature(pipeline_class).parameters
     components |= {name: part for name, part in case.pipe.components.items() if name in known}
