@@ -86,7 +86,7 @@ def several_images(column: Column) -> PipelineCase:
     elif "prompt_embeds" in one:
         one = {name: part[:1] if isinstance(part, torch.Tensor) else part for name, part in one.items()}
     else:
-        raise UntestedError
+        case.arguments["image"] = [PICTURE, PICTURE.rotate(90)]
     more = case.arguments
 
     def first() -> None:
@@ -249,10 +249,10 @@ def t2i_adapter(column: Column) -> PipelineCase | ModelCase:
 
 
 def vae_slicing(column: Column) -> PipelineCase:
-    """Slices and tiles in the autoencoder."""
+    """Slices in the autoencoder."""
     case = PipelineCase.of(column)
     vae = getattr(case.pipe, "vae", None)
-    if vae is None or not hasattr(vae, "enable_slicing"):
+    if not hasattr(vae, "use_slicing"):
         raise AbsentError
     vae.enable_slicing()
     case.arguments["output_type"] = "np"
