@@ -31,10 +31,11 @@ class UntestedError(Exception):
 @cache
 def widths(column: str) -> dict[int, int]:
     """Channels of the feature at each cut."""
-    model = next(each for each in COLUMNS if each.name == column).model()
-    views = family_of(model).views(model, family_of(model).cuts(model))
+    case = ModelCase.of(next(each for each in COLUMNS if each.name == column))
+    family = family_of(case.model)
     with torch.no_grad():
-        return {cut: feature.shape[1] for cut, feature in views.full(**inputs_of(model, 0))[1].items()}
+        _, features = family.views(case.model, family.cuts(case.model)).full(**case.inputs[0])
+    return {cut: feature.shape[1] for cut, feature in features.items()}
 
 
 @cache
@@ -54,6 +55,10 @@ def partial_calls(model: Any, number: int) -> Calls:
 def with_full(calls: Calls, forced: frozenset[int]) -> Calls:
     """The calls as they are made where some were forced to be full."""
     return tuple("full" if index in forced else call for index, call in enumerate(calls))
+
+
+def nothing() -> None:
+    """What happens before most calls, and most runs."""
 
 
 def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -84,9 +89,9 @@ class ModelCase:
     def of(cls, column: Column) -> ModelCase:
         """The plain model: each call has a sample of its own, and all else in common."""
         model = column.model()
-        first = inputs_of(model, 0)
+        first, *others = (inputs_of(model, seed, column.size) for seed in range(3))
         sample = next(iter(first))
-        return cls(column, model, [first, *({**first, sample: inputs_of(model, seed)[sample]} for seed in (1, 2))])
+        return cls(column, model, [first, *({**first, sample: other[sample]} for other in others)])
 
     def outcome(self) -> Outcome:
         """Check the cell: it is refused, or all that is promised holds."""
@@ -117,7 +122,7 @@ class ModelCase:
         outputs = []
         with self.around():
             for index, inputs in enumerate(self.inputs):
-                self.before.get(index, list)()
+                self.before.get(index, nothing)()
                 given = {name: list(each) if isinstance(each, list) else each for name, each in inputs.items()}
                 outputs.append(sample_of(self.model(**given)).detach().clone())
         return outputs
@@ -147,7 +152,7 @@ class PipelineCase:
     column: Column
     pipe: Any
     arguments: dict[str, Any]
-    first: Callable[[], object] = list
+    first: Callable[[], object] = nothing
     forced: frozenset[int] = frozenset()
     steps: int = 3
 

@@ -12,6 +12,7 @@ from tests import tiny
 from tests.schedules import compvis
 
 PICTURE = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
+VIDEO = (2, 8, 8)
 SMALL = {"height": 16, "width": 16}
 EMBEDDED = (*tiny.POOLED, *(f"negative_{name}" for name in tiny.POOLED))
 ONE_LAYER: dict[str, Any] = {"layers_per_block": 1}
@@ -26,12 +27,14 @@ class Column:
         model: makes a model with random weights.
         pipeline: makes the pipeline that runs such a model; None where diffusers has none.
         arguments: what the pipeline is called with.
+        size: of the samples of bare calls, if not what the model has by itself.
     """
 
     name: str
     model: Callable[..., Any]
     pipeline: Callable[..., Any] | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, ...] | None = None
 
 
 def _one_layer(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,9 +47,9 @@ COLUMNS = [
     Column("U-Net 2D", _one_layer(tiny.unet2d), _one_layer(tiny.ddim_pipeline), {"batch_size": 2}),
     Column("SD", _one_layer(tiny.unet2d_condition), _one_layer(tiny.sd_pipeline), {"prompt": "a coat"}),
     Column("SDXL", _one_layer(tiny.unet2d_xl), _one_layer(tiny.sdxl_pipeline), {"prompt": "a coat"}),
-    Column("SVD", tiny.unet_spatio_temporal, tiny.svd_pipeline, {"image": PICTURE, **SMALL, "num_frames": 2}),
-    Column("motion", tiny.unet_motion, tiny.animatediff_pipeline, {"prompt": "a coat", "num_frames": 2}),
-    Column("3D", tiny.unet3d, tiny.text_to_video_pipeline, {"prompt": "a coat", "num_frames": 2}),
+    Column("SVD", tiny.unet_spatio_temporal, tiny.svd_pipeline, {"image": PICTURE, **SMALL, "num_frames": 2}, VIDEO),
+    Column("motion", tiny.unet_motion, tiny.animatediff_pipeline, {"prompt": "a coat", "num_frames": 2}, VIDEO),
+    Column("3D", tiny.unet3d, tiny.text_to_video_pipeline, {"prompt": "a coat", "num_frames": 2}, VIDEO),
     Column("CompVis", lambda: compvis.unet("text")),
     Column("DiT", tiny.dit, tiny.dit_pipeline, {"class_labels": [1]}),
     Column("PixArt", tiny.pixart, tiny.pixart_pipeline, SMALL | MASKED),
