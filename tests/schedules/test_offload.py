@@ -80,6 +80,11 @@ def test_blocks_that_are_loaded_ahead_are_refused_by_name() -> None:
         apply(model, uniform(3, 3, 1))
 
 
+def test_a_compiled_model_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedModelError, match="both compiled and offloaded"):
+        apply(torch.compile(offloaded(tiny.pixart), backend="eager"), uniform(3, 3, 1))
+
+
 def test_another_hook_on_the_model_is_refused_by_name() -> None:
     model = tiny.pixart()
     HookRegistry.check_if_exists_or_initialize(model).register_hook(ModelHook(), "some")

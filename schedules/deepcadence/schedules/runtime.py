@@ -19,7 +19,7 @@ from deepcadence.schedules.families import family_of
 from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import GuidedRun
 from deepcadence.schedules.identity import model_info, sampler_info
-from deepcadence.schedules.offload import prefetches
+from deepcadence.schedules.offload import prefetches, wrapped_forwards
 from deepcadence.schedules.run import Plan, RunStats
 from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
@@ -184,7 +184,7 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
             f"{type(model).__name__} was compiled in place with .compile(); the decision of a schedule stays outside "
             "the graphs, so wrap it instead: pipe.unet = torch.compile(pipe.unet)"
         )
-    if model is not module and hasattr(model, "_hf_hook"):
+    if model is not module and (hasattr(model, "_hf_hook") or wrapped_forwards(model)):
         raise UnsupportedModelError(f"{type(model).__name__} is both compiled and offloaded; choose one of the two")
     if prefetches(model):
         raise UnsupportedModelError(
