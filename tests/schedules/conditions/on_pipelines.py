@@ -251,7 +251,7 @@ def t2i_adapter(column: Column) -> PipelineCase | ModelCase:
 def vae_slicing(column: Column) -> PipelineCase:
     """Slices in the autoencoder."""
     case = PipelineCase.of(column)
-    vae = getattr(case.pipe, "vae", None)
+    vae: Any = getattr(case.pipe, "vae", None)
     if not hasattr(vae, "use_slicing"):
         raise AbsentError
     vae.enable_slicing()
