@@ -60,7 +60,7 @@ def channels_last(column: Column) -> ModelCase:
     """The model and its samples in `torch.channels_last`, or for videos in `torch.channels_last_3d`."""
     case = ModelCase.of(column)
     ranks = {parameter.ndim for parameter in case.model.parameters()} & {4, 5}
-    if len(ranks) > 1:  # there is no format for both
+    if len(ranks) != 1:  # no convolutions, or both kinds, for which there is no format
         raise AbsentError
     (rank,), (sample, *_) = ranks, case.inputs[0]
     memory_format = torch.channels_last if rank == 4 else torch.channels_last_3d
