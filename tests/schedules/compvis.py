@@ -57,13 +57,12 @@ class Up(nn.Conv2d):
         return super().forward(F.interpolate(h, scale_factor=2))
 
 
-class Block(nn.ModuleList):
+class Block(nn.Sequential):
     """Gives each layer what it takes."""
 
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__(layers)
-
-    def forward(self, h: torch.Tensor, emb: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(  # type: ignore[override]
+        self, h: torch.Tensor, emb: torch.Tensor, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
         for layer in self:
             if isinstance(layer, Residual):
                 h = layer(h, emb)

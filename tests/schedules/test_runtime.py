@@ -509,7 +509,7 @@ class TestChangesOfTheModel:
     def test_a_replaced_forward_is_refused_by_name(self) -> None:
         pipe = tiny.ddim_pipeline()
         pipe.unet.forward = lambda *_, **__: None
-        with pytest.raises(UnsupportedModelError, match=r"forward of this UNet2DModel was replaced \(by .*lambda"):
+        with pytest.raises(UnsupportedModelError, match=r"forward of this UNet2DModel was replaced, by .*lambda"):
             apply(pipe, uniform(STEPS, 3, 1))
 
     def test_leaving_autocast_within_a_run(self) -> None:

@@ -67,7 +67,8 @@ def count_macs(
 
     `counter="exact"` counts every matrix product and convolution, those of attention included (half of what
     `torch.utils.flop_counter` counts). `counter="paper"` follows the published tables of DeepCache (arXiv 2312.00858),
-    which leave attention's products out and count biases and norms.
+    which leave attention's products out and count biases and norms. A model of diffusers is built again from its
+    configuration, so adapters that were added to it (LoRA, IP-Adapters) are not counted.
 
     Args:
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from deepcadence.schedules.errors import DeepcadenceError
+from deepcadence.schedules.offload import other_hooks, wrapped_forwards
 
 Answer: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 """What answers the calls of a denoiser during a run, given their arguments."""
@@ -59,15 +60,16 @@ def active(model: nn.Module, run: Answer) -> Iterator[None]:
 class Installation:
     """A replaced `forward`, shared by all attachments to the same module.
 
-    Outside runs it passes every call on. A module with an accelerate hook keeps it outermost: the
-    hook moves weights and inputs, then calls ours.
+    Outside runs it passes every call on. Hooks that offload the module stay outermost: they move weights and inputs,
+    then call ours.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.users = model, 0
-        self.attribute = "_old_forward" if "_old_forward" in model.__dict__ else "forward"
-        self.had_attribute = self.attribute in model.__dict__
-        self.found = getattr(model, self.attribute)
+        self.place = inner_forward(model)
+        holder, attribute = self.place
+        self.had_attribute = attribute in holder.__dict__
+        self.found = getattr(holder, attribute)
         # A deep copy of an attached module brings a dispatching forward of its own along.
         left_over = isinstance(self.found, functools.partial) and self.found.func is _dispatch
         self.original: Any = self.found.args[1] if left_over else self.found
@@ -75,19 +77,29 @@ class Installation:
         self.forward = functools.partial(_dispatch, model, self.original)
         functools.update_wrapper(self.forward, self.original)
         self.forward.__dict__["_deepcadence"] = self
-        setattr(model, self.attribute, self.forward)
+        setattr(holder, attribute, self.forward)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Installation:
         return self
 
     def restore(self) -> None:
         """Leave the module as it was found, also where a hook has wrapped ours since."""
-        for attribute in ("forward", "_old_forward"):
-            if self.model.__dict__.get(attribute) is self.forward:
-                if attribute == self.attribute and not self.had_attribute:
-                    delattr(self.model, attribute)
+        for holder, attribute in _places(self.model):
+            if holder.__dict__.get(attribute) is self.forward:
+                if (holder, attribute) == self.place and not self.had_attribute:
+                    delattr(holder, attribute)
                 else:
-                    setattr(self.model, attribute, self.found)
+                    setattr(holder, attribute, self.found)
+
+
+def _places(model: nn.Module) -> list[tuple[Any, str]]:
+    """Where a module's forward may be kept, (object, attribute), the innermost first."""
+    return [*((holder, "forward") for holder in wrapped_forwards(model)), (model, "_old_forward"), (model, "forward")]
+
+
+def inner_forward(model: nn.Module) -> tuple[Any, str]:
+    """Where the forward that all hooks end in is kept; an attribute that the object itself may not have."""
+    return next((place for place in _places(model) if place[1] in place[0].__dict__), (model, "forward"))
 
 
 def _dispatch(model: nn.Module, original: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -97,17 +109,18 @@ def _dispatch(model: nn.Module, original: Any, /, *args: Any, **kwargs: Any) -> 
 
 def replaced_forward(model: nn.Module) -> Any:
     """A `forward` that others put in place of the class's own, which views would bypass; None if there is none."""
-    inner = model.__dict__.get("_old_forward") or model.__dict__.get("forward")
+    holder, attribute = inner_forward(model)
+    inner = holder.__dict__.get(attribute)
     ours = hasattr(inner, "_deepcadence")
     own = getattr(inner, "__func__", None) is type(model).forward
-    return None if ours or own else inner
+    return next(other_hooks(model), None) if ours or own else inner
 
 
 def install(model: nn.Module) -> Installation:
     """Replace the `forward` of `model`, or join those who did."""
     with _lock:
-        current = model.__dict__.get("_old_forward") or model.__dict__.get("forward")
-        installation: Installation | None = getattr(current, "_deepcadence", None)
+        holder, attribute = inner_forward(model)
+        installation: Installation | None = getattr(holder.__dict__.get(attribute), "_deepcadence", None)
         if installation is None or installation.model is not model:
             installation = Installation(model)
         installation.users += 1

@@ -19,6 +19,7 @@ from deepcadence.schedules.families import family_of
 from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import GuidedRun
 from deepcadence.schedules.identity import model_info, sampler_info
+from deepcadence.schedules.offload import prefetches, wrapped_forwards
 from deepcadence.schedules.run import Plan, RunStats
 from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
@@ -193,13 +194,18 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
             f"{type(model).__name__} was compiled in place with .compile(); the decision of a schedule stays outside "
             "the graphs, so wrap it instead: pipe.unet = torch.compile(pipe.unet)"
         )
-    if model is not module and hasattr(model, "_hf_hook"):
+    if model is not module and (hasattr(model, "_hf_hook") or wrapped_forwards(model)):
         raise UnsupportedModelError(f"{type(model).__name__} is both compiled and offloaded; choose one of the two")
+    if prefetches(model):
+        raise UnsupportedModelError(
+            f"group offload of this {type(model).__name__} loads blocks ahead with use_stream=True, in the order of a "
+            "full call, and a partial call leaves blocks out; offload with use_stream=False"
+        )
     foreign = replaced_forward(model)
     if foreign is not None:
         raise UnsupportedModelError(
-            f"the forward of this {type(model).__name__} was replaced (by {getattr(foreign, '__qualname__', foreign)}; "
-            "group offload or a patch does so), and a partial call would bypass that; undo it before attaching"
+            f"the forward of this {type(model).__name__} was replaced, by {getattr(foreign, '__qualname__', foreign)}, "
+            "which a partial call would bypass; undo it before attaching"
         )
     if model is not module and loaded.reuse.mode == "adaptive":
         raise UnsupportedModelError(

@@ -13,6 +13,7 @@ from torch import nn
 from deepcadence.schedules.dispatch import Answer, active, install, uninstall
 from deepcadence.schedules.errors import UnsupportedModelError
 from deepcadence.schedules.families.midway import Crossing
+from deepcadence.schedules.offload import execution_device
 from deepcadence.schedules.run import Plan
 
 # Splitting changes no arithmetic: views agree to the bit. Kernels that add in an order of their own
@@ -30,10 +31,8 @@ def self_test(plan: Plan) -> None:
         UnsupportedModelError: they differ; this version of the model's code is not understood.
     """
     model, family = plan.model, plan.family
-    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())  # offloaded weights run elsewhere
-    device = next((d for hook in hooks if (d := getattr(hook, "execution_device", None)) is not None), None)
     generator = torch.Generator().manual_seed(0)
-    inputs = family.small_inputs(model, device=device, generator=generator)
+    inputs = family.small_inputs(model, device=execution_device(model), generator=generator)
     ways = _ways_midway(plan) if plan.schedule.reuse.mode == "adaptive" else _ways(plan)
     installation = install(model)
     try:

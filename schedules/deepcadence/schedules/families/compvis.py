@@ -201,8 +201,8 @@ def _channels(model: nn.Module) -> int:
 def _context_width(model: nn.Module) -> int | None:
     """The width of the context that cross attention takes; None if there is none."""
     attentions = (getattr(part, "attn2", None) for part in model.modules())
-    keys = (getattr(attention, "to_k", None) for attention in attentions)
-    return next((key.in_features for key in keys if isinstance(key, nn.Linear)), None)
+    keys: Iterable[Any] = (getattr(attention, "to_k", None) for attention in attentions)
+    return next((key.in_features for key in keys if hasattr(key, "in_features")), None)  # one of PEFT is no nn.Linear
 
 
 def _labels(model: nn.Module, batch: int, device: torch.device | str, randn: Randn) -> dict[str, Any]:
