@@ -22,7 +22,7 @@ def schedule(tmp_path: Path) -> Path:
 def test_a_row_for_each_kind(invoke: Invoke, ddim_folder: Path) -> None:
     result = invoke("bench", ddim_folder, *FEW)
     assert result.exit_code == 0, result.stderr
-    assert "a run of 6 steps, 1 sample" in result.stdout
+    assert "A run of 6 steps, 1 sample, with schedule.json" in result.stdout
     assert "plain" in result.stdout
     assert "cached" in result.stdout
     assert "1.00x" in result.stdout

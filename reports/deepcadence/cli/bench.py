@@ -73,7 +73,7 @@ def bench(
     if as_json:
         print_json(_record(model, schedule, workload, timings))
     else:
-        stdout().print(_table(f"{model} with {schedule}", workload, timings))
+        stdout().print(_table(schedule, workload, timings))
     if not compile_too:
         note("next: --compile times the model under torch.compile as well")
 
@@ -93,14 +93,14 @@ def _record(model: str, schedule: Path, workload: Workload, timings: tuple[Timin
     }
 
 
-def _table(title: str, workload: Workload, timings: tuple[Timing, ...]) -> Table:
+def _table(schedule: Path, workload: Workload, timings: tuple[Timing, ...]) -> Table:
     """A row a kind; 80 columns wide."""
     from rich import box
     from rich.table import Table
 
     samples = f"{workload.batch_size} sample{'s' * (workload.batch_size > 1)}"
     table = Table(
-        title=f"{title}: a run of {workload.steps} steps, {samples}",
+        title=f"A run of {workload.steps} steps, {samples}, with {schedule}",
         title_style="bold",
         title_justify="left",
         box=box.SIMPLE_HEAD,

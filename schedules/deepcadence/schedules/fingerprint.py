@@ -85,7 +85,7 @@ class Adapters:
         return tuple(map(_image_scale, self._attentions)) or None
 
     def _peft(self) -> tuple[Any, ...] | None:
-        config: Mapping[str, Any] | None = getattr(self._model, "peft_config", None)
+        config: Mapping[str, Any] | None = self._model.__dict__.get("peft_config")
         if not config:
             return None
         if self._known != tuple(config):
