@@ -38,9 +38,8 @@ class Model(ABC):
     def run(self, pipe: Any, steps: int, batch: int = 1, **more: Any) -> torch.Tensor:
         """The latents of one run, always of the same noise."""
         call = self.arguments(batch) | {"num_inference_steps": steps, "output_type": "latent", "return_dict": False}
-        result = pipe(**(call | {"generator": torch.Generator().manual_seed(0)} | more))[0]
-        assert isinstance(result, torch.Tensor)
-        return result
+        latents: torch.Tensor = pipe(**(call | {"generator": torch.Generator().manual_seed(0)} | more))[0]
+        return latents
 
 
 class UNet(Model):
