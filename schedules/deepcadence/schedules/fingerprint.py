@@ -77,7 +77,7 @@ class Adapters:
         """The scales of IP-Adapters: each attention that they change holds its own."""
         children = self._model._modules
         projections = children.get("encoder_hid_proj"), children.get("image_proj")
-        if any(now is not before for now, before in zip(projections, self._projections, strict=True)):
+        if projections != self._projections:
             self._projections = projections
             self._attentions = [
                 layer for layer in self._model.modules() if hasattr(getattr(layer, "processor", None), "to_k_ip")
