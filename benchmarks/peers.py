@@ -113,24 +113,26 @@ def _setting_that_saves(
     return peer, share
 
 
-def _timer(model: Model, one: Contender | None, arguments: argparse.Namespace) -> Callable[[], float]:
-    """Seconds of a run on a pipeline of its own, on which the contender stays enabled."""
+def _pipe(model: Model, one: Contender | None) -> Any:
+    """A pipeline of its own, with a contender of its own enabled on it."""
     pipe = model.build()
     if one is not None:
-        one.enable(pipe)
+        type(one)(one.setting, one.calls).enable(pipe)
+    return pipe
+
+
+def _timer(model: Model, one: Contender | None, arguments: argparse.Namespace) -> Callable[[], float]:
+    """Seconds of a run on a pipeline of its own, on which the contender stays enabled."""
+    pipe = _pipe(model, one)
     model.run(pipe, arguments.steps)  # warm up
     return lambda: timed(torch.device("cpu"), lambda: model.run(pipe, arguments.steps))[0]
 
 
 def macs_of(model: Model, one: Contender | None, arguments: argparse.Namespace) -> int:
     """MACs that a run really takes, counted while it runs."""
-    pipe = model.build()
-    if one is not None:
-        one.enable(pipe)
+    pipe = _pipe(model, one)
     with FlopCounterMode(display=False) as counter:
         model.run(pipe, arguments.steps)
-    if one is not None:
-        one.disable(pipe)
     return int(counter.get_total_flops()) // 2
 
 
@@ -145,23 +147,16 @@ def live_bytes(model: Model, one: Contender | None, arguments: argparse.Namespac
         most = max(most, sum(storages.values()))
         return kwargs
 
-    pipe = model.build()
-    if one is not None:
-        one.enable(pipe)
+    pipe = _pipe(model, one)
     gc.collect()
     model.run(pipe, arguments.steps, callback_on_step_end=look)
-    if one is not None:
-        one.disable(pipe)
     return most
 
 
 def refreshed(model: Model, kind: type[Contender], arguments: argparse.Namespace) -> str:
     """Whether a contender that recomputes all at each call gives what the plain model gives."""
-    pipe = model.build()
-    plain = model.run(pipe, arguments.steps)
-    every = kind(None, arguments.steps)
-    every.enable(pipe)
-    found = model.run(pipe, arguments.steps)
+    plain = model.run(model.build(), arguments.steps)
+    found = model.run(_pipe(model, kind(None, arguments.steps)), arguments.steps)
     return "equal" if torch.equal(found, plain) else f"{float((found - plain).abs().max()):.2g} off"
 
 

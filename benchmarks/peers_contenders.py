@@ -56,7 +56,7 @@ class DeepCache(Contender):
     def enable(self, pipe: Any) -> None:
         from DeepCache import DeepCacheSDHelper
 
-        if not hasattr(self, "helper"):
+        if not hasattr(self, "helper"):  # its users enable one helper twice
             self.helper = DeepCacheSDHelper(pipe=pipe)
             self.helper.set_params(cache_interval=self.setting or 1, cache_branch_id=0)
         self.helper.enable()
