@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import diffusers
+import torch
 
 from benchmarks.peers_models import Model
 from deepcadence.probe import count_macs
@@ -69,10 +70,10 @@ class OfDiffusers(Contender):
     """A cache that diffusers brings, by its configuration."""
 
     def enable(self, pipe: Any) -> None:
-        denoiser(pipe).enable_cache(self.config(pipe))
+        pipe.transformer.enable_cache(self.config(pipe))
 
     def disable(self, pipe: Any) -> None:
-        denoiser(pipe).disable_cache()
+        pipe.transformer.disable_cache()
 
     @abstractmethod
     def config(self, pipe: Any) -> Any:
@@ -195,13 +196,13 @@ def schedules_by_macs(model: Model, calls: int) -> list[tuple[float, Schedule, s
 
 def _size(model: Model, network: Any) -> tuple[int, ...]:
     """The size of the denoiser's sample in a run."""
-    shapes: list[Any] = []
+    shapes: list[torch.Size] = []
+
+    def look(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample = args[0] if args else kwargs["hidden_states"]
+        shapes.append(sample.shape)
+
     pipe = model.build()
-    names = ("sample", "hidden_states")
-
-    def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        shapes.append(next((kwargs[name] for name in names if name in kwargs), args[0] if args else None).shape)
-
     denoiser(pipe).register_forward_pre_hook(look, with_kwargs=True)
     model.run(pipe, 1)
     return family_of(network).size_of(network, tuple(shapes[0][1:]))
