@@ -63,9 +63,8 @@ def measure(model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
         }
         for (name, setting), one in contenders
     ]
-    survival = [
-        survives(name, kind, model) for name, kind in {"ours": Ours, **PEERS[model.name]}.items() if name not in absent
-    ]
+    kinds: dict[str, type[Contender]] = {"ours": Ours, **PEERS[model.name]}
+    survival = [survives(name, kind, model) for name, kind in kinds.items() if name not in absent]
     return {"steps": arguments.steps, "rows": rows, "absent": absent, "survival": survival}
 
 

@@ -99,7 +99,7 @@ def another_sampler(name: str) -> Check:
     """A sampler with more than one call a step: as a schedule of ours that counts calls."""
 
     def check(kind: type[Contender], model: UNet) -> str:
-        results = []
+        results: list[torch.Tensor] = []
         for each in (kind, Ours):
             pipe = model.build()
             pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
@@ -108,7 +108,7 @@ def another_sampler(name: str) -> Check:
             model.run(pipe, STEPS)
             hook.remove()
             results.append(model.run(_enabled(each, pipe, len(calls)), STEPS))
-        return _same(*results, otherwise="other calls")
+        return _same(results[0], results[1], "other calls")
 
     return check
 
