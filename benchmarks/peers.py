@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.metadata
+import logging
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
@@ -208,6 +209,7 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parse_arguments()
     warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # peers explain themselves at length
     torch.set_num_threads(arguments.threads)
     kept = keep_freed_memory()
     packages = [kind.package for kinds in PEERS.values() for kind in kinds.values() if _installed(kind)]
