@@ -94,6 +94,9 @@ def _contenders(
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way
             absent[name] = f"{type(error).__name__}: {error}"
             continue
+        if share >= 1:
+            absent[name] = "as it comes, it finds nothing to reuse in this model"
+            continue
         found.append(((name, str(peer.setting)), peer))
         best = next((entry for entry in by_macs if entry[0] <= share < 1), None)
         if best is not None:
