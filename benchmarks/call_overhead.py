@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from DeepCache import DeepCacheSDHelper
 from diffusers import UNet2DConditionModel
 
-from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
+from benchmarks.measuring import command_line, environment, interleaved, machine, markdown_table, timed, write_result
 from deepcadence.schedules import Schedule, apply
 
 COLUMNS = {
@@ -62,7 +62,8 @@ def attach_deepcache(model: UNet2DConditionModel, calls: int) -> Callable[[], No
     return disable
 
 
-CONTENDERS: dict[str, Callable[[UNet2DConditionModel, int], Callable[[], None]]] = {
+Attach = Callable[[UNet2DConditionModel, int], Callable[[], None]]
+CONTENDERS: dict[str, Attach] = {
     "plain": lambda model, calls: lambda: None,
     "cached": attach_cached,
     "DeepCache": attach_deepcache,
@@ -71,24 +72,31 @@ CONTENDERS: dict[str, Callable[[UNet2DConditionModel, int], Callable[[], None]]]
 
 @torch.no_grad()
 def measure(rounds: int, calls: int) -> list[dict[str, Any]]:
-    """Median time of a call per contender, each attached `rounds` times for `calls` calls."""
+    """Time of a call per contender, attached anew in each of `rounds` rounds for `calls` calls."""
     model = build()
+    contenders = [(name, partial(median_call, model, attach, calls)) for name, attach in CONTENDERS.items()]
+    rows = []
+    seconds = interleaved(contenders, rounds)
+    for name, mine in seconds.items():
+        added = statistics.median(one - plain for one, plain in zip(mine, seconds["plain"], strict=True))
+        rows.append(
+            {
+                "contender": name,
+                "microseconds": statistics.median(mine) * 1e6,
+                "added": None if name == "plain" else added * 1e6,
+            }
+        )
+    return rows
+
+
+def median_call(model: UNet2DConditionModel, attach: Attach, calls: int) -> float:
+    """Seconds of the median call of one round; the first one is not timed."""
     inputs = (torch.randn(1, 4, 8, 8), torch.tensor(1), torch.randn(1, 4, 8))
-    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    for _ in range(rounds):
-        for name, attach in CONTENDERS.items():
-            detach = attach(model, calls)
-            model(*inputs)
-            for _ in range(calls):
-                began = time.perf_counter()
-                model(*inputs)
-                times[name].append(time.perf_counter() - began)
-            detach()
-    medians = {name: statistics.median(values) * 1e6 for name, values in times.items()}
-    return [
-        {"contender": name, "microseconds": median, "added": None if name == "plain" else median - medians["plain"]}
-        for name, median in medians.items()
-    ]
+    detach = attach(model, calls)
+    model(*inputs)
+    times = [timed(inputs[0].device, partial(model, *inputs))[0] for _ in range(calls)]
+    detach()
+    return statistics.median(times)
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -110,9 +118,9 @@ def main() -> None:
         "environment": environment("diffusers", "DeepCache"),
     }
     text = (
-        f"# What the runtime adds to a call\n\n`{result['command']}`\n\n{machine(result['environment'])}. Medians of "
-        f"{arguments.rounds * arguments.calls} calls each, turn about, of a U-Net with Stable Diffusion's blocks at 8 "
-        "channels.\n\n" + markdown_table(rows, COLUMNS)
+        f"# What the runtime adds to a call\n\n`{result['command']}`\n\n{machine(result['environment'])}. Medians over "
+        f"{arguments.rounds} rounds of the median of {arguments.calls} calls, what is added being taken within a "
+        "round, of a U-Net with Stable Diffusion's blocks at 8 channels.\n\n" + markdown_table(rows, COLUMNS)
     )
     print(text)
     if arguments.out:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, a description of the machine, tables, files."""
+"""What the benchmarks share: a description of the machine, tables, files; and timing, from deepcadence.probe.clock."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ import json
 import os
 import platform
 import shlex
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
+from deepcadence.probe.clock import interleaved, median_ratio, timed
 from deepcadence.schedules import write_atomically
 
-Key = TypeVar("Key")
+__all__ = [
+    "command_line",
+    "environment",
+    "interleaved",
+    "keep_freed_memory",
+    "machine",
+    "markdown_table",
+    "median_ratio",
+    "timed",
+    "write_result",
+]
 
 
 def environment(*packages: str) -> dict[str, Any]:
@@ -62,36 +71,6 @@ def keep_freed_memory() -> bool:
 def command_line(module: str) -> str:
     """The command that makes this result again."""
     return shlex.join(["python", "-m", module, *sys.argv[1:]])
-
-
-def timed(device: torch.device, run: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall seconds of `run()`, work on a GPU included, and what it returned."""
-    synchronize(device)
-    began = time.perf_counter()
-    result = run()
-    synchronize(device)
-    return time.perf_counter() - began, result
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU is done; nothing elsewhere."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def interleaved(contenders: Sequence[tuple[Key, Callable[[], float]]], rounds: int) -> dict[Key, list[float]]:
-    """Seconds per contender and round: in each round every contender runs once, each time another one first."""
-    seconds: dict[Key, list[float]] = {key: [] for key, _ in contenders}
-    for number in range(rounds):
-        first = number % len(contenders)
-        for key, run in [*contenders[first:], *contenders[:first]]:
-            seconds[key].append(run())
-    return seconds
-
-
-def median_ratio(seconds: Sequence[float], reference: Sequence[float]) -> float:
-    """Median over the rounds of `seconds` over `reference` of the same round."""
-    return statistics.median(mine / other for mine, other in zip(seconds, reference, strict=True))
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:

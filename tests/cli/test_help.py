@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Invoke
 
-COMMANDS = ["demo", "probe", "search", "worker", "generate", "report", "macs", "doctor"]
+COMMANDS = ["demo", "probe", "search", "worker", "generate", "bench", "report", "macs", "doctor"]
 COMMANDS += [f"schedule {name}" for name in ("new", "show", "validate", "resample", "export", "import")]
 
 
@@ -20,7 +20,7 @@ def words(text: str) -> str:
 def test_the_first_page_shows_the_way(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for command in [*COMMANDS[:8], "schedule"]:
+    for command in [*COMMANDS[:9], "schedule"]:
         assert f" {command} " in result.stdout
     assert "deepcadence search MODEL --profile profile.safetensors --target-speedup 2" in words(result.stdout)
     assert "130 stopped with Ctrl-C" in words(result.stdout)

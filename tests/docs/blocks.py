@@ -43,6 +43,7 @@ SMALLER = [
     (r"(deepcadence probe .*)", r"\1 --max-distance 1"),
     (r"(deepcadence search .*)", r"\1 --trials 1 --seeds 2 --held-out 2 --cut 0"),
     (r"(deepcadence generate \S+)(?!.*--schedule)(.*)", r"\1 --steps 6\2"),
+    (r"(deepcadence bench .*)", r"\1 --rounds 1"),
     (r"postgresql\+psycopg://\S+", "sqlite:///shared.db"),
     (r"--device cuda", "--device cpu"),
     (r"--dtype float16", "--dtype float32"),
@@ -157,7 +158,7 @@ class Page:
             words = _without(words, "--prompts")
         if words[0] in ("demo", "--install-completion", "--show-completion"):
             words = [words[0], "--help"]  # the demo has tests of its own, and takes minutes
-        elif words[0] in ("probe", "search", "worker", "generate") and "--device" not in words:
+        elif words[0] in ("probe", "search", "worker", "generate", "bench") and "--device" not in words:
             words += ["--device", "cpu"]
         result = CliRunner().invoke(app, words, env={"COLUMNS": "200", "NO_COLOR": "1"})
         assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.stderr}"

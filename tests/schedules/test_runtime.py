@@ -530,7 +530,7 @@ class TestChangesOfTheModel:
         with pytest.raises(ZeroDivisionError):
             views.full(**inputs)
         handle.remove()
-        assert all(tap.feature is None for tap in views._taps)
+        assert views._features == {}
 
     def test_one_bare_run_at_a_time_in_a_thread(self) -> None:
         model = tiny.unet2d()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepcadence.probe._trace import Trace
+from deepcadence.probe.benching import Timing, bench
 from deepcadence.probe.config import load_denoiser_config
 from deepcadence.probe.effects import Effects, measure_effects
 from deepcadence.probe.errors import LoadError, ProfileError, WorkloadError
@@ -31,9 +32,11 @@ __all__ = [
     "Progress",
     "ProjectionInfo",
     "Recording",
+    "Timing",
     "Trace",
     "Workload",
     "WorkloadError",
+    "bench",
     "compare",
     "count_macs",
     "estimate_memory",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepcadence.cli import demo, doctor, generate, macs, probe, report, schedule, search, worker
+from deepcadence.cli import bench, demo, doctor, generate, macs, probe, report, schedule, search, worker
 from deepcadence.cli.command import Command
 from deepcadence.cli.console import stdout
 
@@ -50,7 +50,7 @@ def deepcadence(
     """
 
 
-for command in (demo.demo, probe.probe, search.search, worker.worker, generate.generate, report.report):
+for command in (demo.demo, probe.probe, search.search, worker.worker, generate.generate, bench.bench, report.report):
     app.command(cls=Command)(command)
 app.add_typer(schedule.app, name="schedule")
 app.command(cls=Command)(macs.macs)

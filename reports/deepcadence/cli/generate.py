@@ -53,7 +53,7 @@ def generate(
     Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
     """
     from deepcadence.cli.outputs import check_folder
-    from deepcadence.cli.workload import load_workload, read_prompts
+    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts
     from deepcadence.schedules import Schedule
 
     check_folder(out)
@@ -69,23 +69,11 @@ def generate(
         dtype=dtype,
     )
     if loaded and schedule:
-        workload = _fit(workload, loaded, str(schedule), steps)
+        workload = fit_steps(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
     record = _write_images(workload, loaded, out)
     if as_json:
         print_json(record)
-
-
-def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
-    """The workload with as many steps as make the calls of the schedule; checks what can be checked before a run."""
-    from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
-
-    calls = schedule.num_calls
-    guesses = (steps,) if steps else (calls, max(1, calls - 1), (calls + 1) // 2)
-    fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
-    check_num_calls(schedule, workload.num_calls(fitting), source=source)
-    check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)
-    return workload.replace(steps=fitting)
 
 
 def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from deepcadence.cli.options import Dtype
     from deepcadence.probe import Workload
+    from deepcadence.schedules import Schedule
 
 
 class PromptsError(DeepcadenceError, ValueError):
@@ -42,6 +43,22 @@ def load_workload(
     if not prompts and "prompt" in inspect.signature(pipeline.__call__).parameters:
         raise PromptsError(f"{model} makes images from text: give it prompts with --prompts FILE, one a line")
     return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, batch_size=batch_size)
+
+
+def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
+    """The workload with as many steps as make the calls of the schedule; checks what can be checked before a run.
+
+    Raises:
+        ScheduleError: no number of steps does, or `steps`, where it is given, does not.
+    """
+    from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
+
+    calls = schedule.num_calls
+    guesses = (steps,) if steps else (calls, max(1, calls - 1), (calls + 1) // 2)
+    fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
+    check_num_calls(schedule, workload.num_calls(fitting), source=source)
+    check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)
+    return workload.replace(steps=fitting)
 
 
 def load_model(model: str, device: str | None, dtype: torch.dtype) -> Any:

@@ -77,7 +77,7 @@ class Adapters:
         """The scales of IP-Adapters: each attention that they change holds its own."""
         children = self._model._modules
         projections = children.get("encoder_hid_proj"), children.get("image_proj")
-        if any(now is not before for now, before in zip(projections, self._projections, strict=True)):
+        if projections != self._projections:
             self._projections = projections
             self._attentions = [
                 layer for layer in self._model.modules() if hasattr(getattr(layer, "processor", None), "to_k_ip")
@@ -85,7 +85,7 @@ class Adapters:
         return tuple(map(_image_scale, self._attentions)) or None
 
     def _peft(self) -> tuple[Any, ...] | None:
-        config: Mapping[str, Any] | None = getattr(self._model, "peft_config", None)
+        config: Mapping[str, Any] | None = self._model.__dict__.get("peft_config")
         if not config:
             return None
         if self._known != tuple(config):

@@ -179,9 +179,8 @@ class Run:
         self._features.store(self._calls, features)
         self._bytes = max(self._bytes, self._features.nbytes + more_bytes)
         self._key = key
-        adapters = self._adapters.state()  # after the call, which may have left a scale slightly off
-        if adapters is not None:
-            key["adapters"] = adapters
+        if "adapters" in key:
+            key["adapters"] = self._adapters.state()  # after the call, which may have left a scale slightly off
 
     def _count(self, did: Literal["full"] | int, key: dict[str, Any]) -> None:
         self._calls += 1

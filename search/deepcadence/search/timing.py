@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from deepcadence.probe import Workload
+from deepcadence.probe.clock import synchronize
 from deepcadence.schedules import cached, denoiser, uniform
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.evaluate import Progress
@@ -67,7 +67,7 @@ def _clock(model: nn.Module) -> Iterator[list[float]]:
     began = 0.0
 
     def now() -> float:
-        getattr(torch, next(model.parameters()).device.type).synchronize()
+        synchronize(next(model.parameters()).device)
         return time.perf_counter()
 
     def before(*_: object) -> None:

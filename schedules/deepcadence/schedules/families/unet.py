@@ -81,12 +81,10 @@ class UNetFamily(Family):
 
     def state(self, model: nn.Module) -> Hashable:
         """See `Family.state`: which submodules there are, and FreeU."""
-        up_blocks = blocks_of(model, "up_blocks")
-        return (
-            tuple(map(id, model._modules.values())),
-            tuple(map(id, blocks_of(model, "down_blocks"))),
-            tuple((id(block), *map(block.__dict__.get, FREEU)) for block in up_blocks),
-        )
+        down = cast(nn.Module, model._modules["down_blocks"])._modules.values()
+        up = cast(nn.Module, model._modules["up_blocks"])._modules.values()
+        freeu = [block.__dict__.get(name) for block in up for name in FREEU]
+        return (*model._modules.values(), *down, *up, *freeu)
 
     def example_inputs(
         self,

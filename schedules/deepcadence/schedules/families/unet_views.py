@@ -6,7 +6,7 @@ Cut b re-runs the layers from the one that consumes skip b, and the feature is t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -26,17 +26,17 @@ def writes_in_place(block: nn.Module) -> bool:
 
 
 class Tap(nn.Module):
-    """Keeps what enters an up block, and runs it."""
+    """Puts what enters an up block among `features`, and runs the block."""
 
-    def __init__(self, block: nn.Module, cut: int) -> None:
+    def __init__(self, block: nn.Module, cut: int, features: dict[int, torch.Tensor]) -> None:
         super().__init__()
-        self.block, self.cut = block, cut
+        self.block, self.cut, self.features = block, cut, features
+        self.copies = writes_in_place(block)
         self.resnets = block.resnets
         self.has_cross_attention = getattr(block, "has_cross_attention", False)
-        self.feature: torch.Tensor | None = None
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        self.feature = hidden_states.clone() if writes_in_place(self.block) else hidden_states
+        self.features[self.cut] = hidden_states.clone() if self.copies else hidden_states
         return self.block(hidden_states, *args, **kwargs)
 
 
@@ -54,18 +54,17 @@ class UNetViews(Views):
 
     def __init__(self, model: nn.Module, cuts: Iterable[int]) -> None:
         self._names = parameter_names(model)
-        self._full = _full_view(model, sorted(cuts))
-        self._taps = [block for block in blocks_of(self._full, "up_blocks") if isinstance(block, Tap)]
+        self._features: dict[int, torch.Tensor] = {}  # of the call under way
+        self._full = _full_view(model, sorted(cuts), self._features)
         self._partial = {cut: _partial_view(model, cut) for cut in cuts}
 
     def full(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, torch.Tensor]]:
         """See `Views.full`."""
         try:
             output = self._full.forward(*args, **kwargs)
-            return output, {tap.cut: cast(torch.Tensor, tap.feature) for tap in self._taps}
+            return output, dict(self._features)
         finally:
-            for tap in self._taps:
-                tap.feature = None
+            self._features.clear()
 
     def partial(self, cut: int, feature: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """See `Views.partial`."""
@@ -78,9 +77,9 @@ class UNetViews(Views):
             view.stored.feature = None
 
 
-def _full_view(model: nn.Module, cuts: Sequence[int]) -> nn.Module:
+def _full_view(model: nn.Module, cuts: Sequence[int], features: dict[int, torch.Tensor]) -> nn.Module:
     """The whole network, with a tap at each cut."""
-    up_blocks = [part if cut is None else Tap(part, cut) for part, cut in split_up_blocks(model, cuts)]
+    up_blocks = [part if cut is None else Tap(part, cut, features) for part, cut in split_up_blocks(model, cuts)]
     return shallow(model, up_blocks=nn.ModuleList(up_blocks))
 
 
