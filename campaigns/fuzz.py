@@ -3,7 +3,8 @@
     python -m campaigns.fuzz --count 200000 --seed 0 --out reports/results/campaign-fuzz
 
 Each input must give an object that is equal to itself once written and read again, or a `DeepcadenceError` that names
-the file. Anything else is a finding: another exception, more seconds than `--seconds`, more memory than `--memory`.
+the file. Anything else is a finding: another exception, more seconds of the processor than `--seconds` (ten times as
+many by the clock), more memory than `--memory`.
 Findings are written out beside the result, with the input. What was done is kept, and the same command goes on there.
 """
 
@@ -61,22 +62,32 @@ def attempt(reader: Reader, data: bytes, path: Path, seconds: float) -> tuple[st
     def stop(*_: object) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {name: signal.signal(name, stop) for name in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
     try:
         found = reader.read(path)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        return ("read", "") if reader.again(found, path) else ("finding", "read again, it is another")
+        return _again(reader, found, path)
     except DeepcadenceError as error:
-        named = any(name in str(error) for name in (path.name, str(path.parents[reader.place.count("/")]), "url"))
+        folder = str(path.parents[reader.place.count("/")])
+        named = not reader.named or any(name in str(error) for name in (path.name, folder, "study '"))
         return ("refused", "") if named and len(str(error)) < 5000 else ("finding", f"names no place: {error!r}"[:1000])
     except TooLongError:
         return "finding", f"longer than {seconds:g} s"
     except Exception as error:  # noqa: BLE001 - what a reader must not let through
         return "finding", _where(error)
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _again(reader: Reader, found: Any, path: Path) -> tuple[str, str]:
+    try:
+        return ("read", "") if reader.again(found, path) else ("finding", "read again, it is another")
+    except DeepcadenceError as error:
+        return "finding", f"was read, but not again: {error!r}"[:1000]
 
 
 def _where(error: Exception) -> str:
@@ -132,7 +143,6 @@ def _child(tally: Tally, chosen: list[Reader], stop: int, work: Path, current: m
         for index in range(tally.done, stop):
             current[:] = index.to_bytes(8, "little")
             reader, data = choose(chosen, options["seed"], index)
-            signal.alarm(0)
             began = time.monotonic()
             outcome, message = attempt(reader, data, paths[reader.name], options["seconds"])
             pipe.write(json.dumps([index, reader.name, outcome, message, time.monotonic() - began]) + "\n")

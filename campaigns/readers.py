@@ -29,7 +29,7 @@ from deepcadence.search.storage import storage_url
 from tests import tiny
 from tests.reports import records
 
-__all__ = ["Reader", "readers"]
+__all__ = ["Reader", "copy_folder", "light_readers", "readers"]
 
 Change = Callable[[bytes, random.Random, Sequence[bytes]], bytes]
 
@@ -47,6 +47,7 @@ class Reader:
         again: whether what was read is equal to itself once it was written to that path and read again.
         place: where in the folder the file lies.
         folder: what lies beside it.
+        named: whether its errors must name the file.
     """
 
     name: str
@@ -57,10 +58,11 @@ class Reader:
     again: Callable[[Any, Path], bool]
     place: str = "input"
     folder: Path | None = None
+    named: bool = True
 
 
-def readers(work: Path) -> list[Reader]:
-    """All of them; files that are needed beside the inputs are made in `work`."""
+def light_readers(work: Path) -> list[Reader]:
+    """Those whose real files are made at once; what they need beside the inputs is made in `work`."""
     schedules = [each.dumps().encode() for each in _schedules()]
     profiles = _written(work, [records.profile(calls=3), records.profile(calls=5, prompts=("a cat", "a dog"))])
     held_out = _written(work, [records.held_out()])
@@ -75,13 +77,21 @@ def readers(work: Path) -> list[Reader]:
             "smoothcache", 75, (_foreign("smoothcache"),), mutate_json,
             partial(read_foreign, origin="smoothcache"), _imported,
         ),
-        Reader("storage-url", 50, _URLS, mutate, _url, lambda url, _: storage_url(url) == url),
+        Reader("storage-url", 50, _URLS, mutate, _url, lambda url, _: storage_url(url) == url, named=False),
         Reader("image", 50, _images(work), mutate, _pairs, lambda *_: True, "with/seed-0.png", _image_folder(work)),
         Reader("config", 40, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
-        Reader("study", 40, (_study(work),), _change_database, _read_study, lambda *_: True, "study.db"),
-        *_models(work),
-        Reader("report", 5, tuple(schedules), mutate_json, partial(_report, work), lambda *_: True),
     ]  # fmt: skip
+
+
+def readers(work: Path) -> list[Reader]:
+    """All of them."""
+    schedules = tuple(each.dumps().encode() for each in _schedules())
+    return [
+        *light_readers(work),
+        Reader("study", 30, (_study(work),), _change_database, _read_study, lambda *_: True, "study.db"),
+        *_models(work),
+        Reader("report", 1, schedules, mutate_json, partial(_report, work), lambda *_: True),
+    ]
 
 
 _PROMPTS = (b"a cat\na dog\n", "ein Bär\r\n\r\n  zwei Bären\n".encode(), b"\xef\xbb\xbfa cat\n")

@@ -18,7 +18,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from deepcadence.search.errors import SearchError
 from deepcadence.search.patience import PatientStorage
@@ -176,6 +176,18 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def failures_named(study_name: str) -> Iterator[None]:
+    """`SearchError` for a database that fails: a full disk, one that may not be written, one away for too long."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise SearchError(
+            f"the database of study {study_name!r} failed, or was away for too long: "
+            f"{str(error.__cause__ or error).splitlines()[0]}. What was finished before is kept: run the same again"
+        ) from error
 
 
 def _sqlite_file(url: str) -> Path | None:
