@@ -256,7 +256,7 @@ def check_whole(path: Path) -> None:
         with Image.open(path) as image:
             image.load()
     else:
-        ends = {".html": b"</html>\n", ".pdf": b"%%EOF\n", ".csv": b"\r\n"}
+        ends = {".html": b"</html>", ".pdf": b"%%EOF\n", ".csv": b"\r\n"}
         if path.suffix not in ends or not path.read_bytes().endswith(ends[path.suffix]):
             raise ValueError(f"{path.name} is not whole, or a file that nobody expects")
 

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from campaigns.calibration import draw
 from campaigns.fuzz import attempt
 from campaigns.readers import copy_folder, light_readers
 from deepcadence.schedules import Schedule
@@ -73,3 +75,14 @@ def test_a_few_power_cuts(tmp_path: Path) -> None:
     assert sum(row["kills"] for row in result["rows"]) == 8
     assert result["findings"] == []
     assert not (tmp_path / "result.progress").exists()
+
+
+def test_intervals_of_draws_hold_what_they_promise() -> None:
+    dice = np.random.default_rng(0)
+    values = dice.gamma(4.0, 2.0, 400)
+    found = [draw(values, 40, dice) for _ in range(60)]
+    shares = {kind: sum(each[kind] for each in found) / len(found) for kind in ("holds", "agrees", "inside")}
+    assert min(shares["holds"], shares["agrees"]) >= 0.85
+    assert shares["inside"] < shares["agrees"]
+    narrow = np.full(400, 3.0)
+    assert draw(narrow, 40, dice) == {"holds": True, "agrees": True, "inside": True}
