@@ -179,7 +179,7 @@ def _pairs(path: Path) -> Any:
 
 
 def _configs() -> Iterable[bytes]:
-    for make in (tiny.unet2d, tiny.unet2d_condition, tiny.unet2d_xl, tiny.unet_motion, tiny.dit, tiny.sd3, tiny.flux):
+    for make in (tiny.unet2d, tiny.unet2d_condition, tiny.dit, tiny.sd3):
         yield json.dumps(json.loads(make().to_json_string())).encode()
     yield (bundled.path() / "unet/config.json").read_bytes()
 
