@@ -67,9 +67,9 @@ def count_macs(
     """Count the MACs of a full call and of a partial call at each cut, on the meta device: nothing is computed.
 
     `counter="exact"` counts every matrix product and convolution, those of attention included (half of what
-    `torch.utils.flop_counter` counts); convolutions and linear layers are to the unit what fvcore counts, which cannot see
-    attention's products, and adds norms. `counter="paper"` follows the published tables of DeepCache (arXiv 2312.00858),
-    which leave attention's products out and count biases and norms.
+    `torch.utils.flop_counter` counts). fvcore counts convolutions and linear layers the same, cannot see attention's
+    products, and adds norms and resizing. `counter="paper"` follows the published tables of DeepCache (arXiv
+    2312.00858), which leave attention's products out and count biases and norms.
 
     Args:
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.
