@@ -74,7 +74,7 @@ def _numbers(body: bytes, dice: random.Random) -> bytes:
 def _changed(tree: Any, dice: random.Random) -> Any:
     """The tree with one node replaced, dropped, doubled, renamed or moved."""
     tree = copy.deepcopy(tree)
-    places = [place for place in _places(tree) if place is not None]
+    places = _places(tree)
     if not places or dice.random() < 0.01:
         return dice.choice(VALUES)
     container, key = dice.choice(places)
@@ -119,7 +119,7 @@ def _span(data: bytes, dice: random.Random) -> tuple[int, int]:
 
 def _flip(data: bytes, dice: random.Random, _: Sequence[bytes]) -> bytes:
     changed = bytearray(data or b"\0")
-    for _ in range(dice.choice((1, 1, 3, 10))):
+    for _bit in range(dice.choice((1, 1, 3, 10))):
         changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
     return bytes(changed)
 

@@ -123,7 +123,7 @@ def command(work: Path, words: Sequence[str]) -> None:
             with (work / "acknowledged").open("a") as file:
                 file.write(f"{trial.number}\n")
 
-    study._Worker._tell = acknowledged  # type: ignore[method-assign]
+    study._Worker._tell = acknowledged  # type: ignore[method-assign, assignment]
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         app(list(words), standalone_mode=False)

@@ -77,12 +77,13 @@ def study_file(path: Path, record: dict[str, Any] | None = None) -> Path:
 
 def test_a_study_with_figures_that_are_not_finite_is_refused(tmp_path: Path) -> None:
     assert len(StudyResult.from_storage(study_file(tmp_path / "good.db")).trials) == 1
-    for number, (record, place) in enumerate((
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"psnr": float("nan")}, r"trials\[0\]\.psnr"),
         ({"mean_macs": 0}, r"trials\[0\]\.mean_macs"),
         ({"calls": [0, "full"]}, r"trials\[0\]\.calls"),
         ({"label": 3}, r"trials\[0\]\.label"),
-    )):  # fmt: skip
+    ]
+    for number, (record, place) in enumerate(changes):
         with pytest.raises(SearchError, match=f"study 'deepcadence': {place}: found"):
             StudyResult.from_storage(study_file(tmp_path / f"{number}.db", record))
 
