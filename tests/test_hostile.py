@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from deepcadence.cli import workload as cli_workload
 from deepcadence.cli.console import printable
@@ -150,6 +151,16 @@ def test_a_model_folder_leads_nowhere_else(
     with pytest.raises(LoadError, match=message) as caught:
         load_pipeline(folder)
     assert name in str(caught.value)
+
+
+def test_a_model_in_several_files_may_be_large(model_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    names = dict.fromkeys(load_file(weights), "diffusion_pytorch_model-00001-of-00001.safetensors")
+    weights.rename(weights.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
+    index = {"metadata": {"total_size": 10**11}, "weight_map": names}
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    load_pipeline(folder)
 
 
 def png(width: int, height: int, data: bytes) -> bytes:

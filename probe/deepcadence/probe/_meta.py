@@ -12,8 +12,6 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from deepcadence.probe.errors import LoadError
-
 __all__ = ["bounded", "build", "meta_twin"]
 
 _MAX_MODULES = 50_000
@@ -23,7 +21,7 @@ _MAX_MODULES = 50_000
 def bounded() -> Iterator[None]:
     """Inside, this thread makes no more than 50,000 modules: a config could ask for any number of them.
 
-    Stable Diffusion XL has about 7,000.
+    Stable Diffusion XL has about 7,000. Raises `RuntimeError`.
     """
     thread, made = threading.get_ident(), 0
 
@@ -31,7 +29,7 @@ def bounded() -> Iterator[None]:
         nonlocal made
         made += threading.get_ident() == thread
         if made > _MAX_MODULES:
-            raise LoadError(f"found a config that asks for more than {_MAX_MODULES} modules, expected that of a model")
+            raise RuntimeError(f"found a config that asks for more than {_MAX_MODULES} modules, expected a model's")
 
     handle = register_module_module_registration_hook(count)
     try:

@@ -12,7 +12,7 @@ from deepcadence.probe.errors import LoadError
 from deepcadence.schedules import read_at_most
 from deepcadence.schedules.fields import describe
 
-__all__ = ["check_files", "check_index", "read_json", "resolve"]
+__all__ = ["check_files", "check_index", "check_sizes", "read_json", "resolve"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LIBRARIES = ("diffusers", "transformers")
@@ -57,18 +57,17 @@ def read_json(path: Path) -> dict[str, Any]:
         raise LoadError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not isinstance(content, dict):
         raise LoadError(f"{path}: found a JSON {type(content).__name__}, expected an object")
-    _check_sizes(content, str(path))
     return content
 
 
-def _check_sizes(content: Any, place: str) -> None:
+def check_sizes(content: Any, place: str) -> None:
     """Raise `LoadError` for a number that no model has: what is built from it could fill memory."""
     if isinstance(content, dict):
         for key, value in content.items():
-            _check_sizes(value, f"{place}: {key}")
+            check_sizes(value, f"{place}: {key}")
     elif isinstance(content, list):
         for value in content:
-            _check_sizes(value, place)
+            check_sizes(value, place)
     elif isinstance(content, int | float) and not abs(content) <= _MAX_NUMBER:
         raise LoadError(f"{place}: found {describe(content)}, expected a number that a model could have")
 
@@ -116,7 +115,7 @@ def check_files(place: Path) -> None:
                 if not isinstance(name, str) or Path(name).name != name:
                     raise LoadError(f"{path}: weight_map: found {describe(name)}, expected a file in the same folder")
         elif path.name in ("config.json", "scheduler_config.json"):
-            read_json(path)
+            check_sizes(read_json(path), str(path))
 
 
 def _refuse(place: Path | str, key: str, found: Any, expected: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,7 +13,7 @@ __all__ = ["Finite", "Positive", "Record", "Whole", "problems"]
 
 Whole: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 Finite: TypeAlias = Annotated[float, Field(ge=-1e39, le=1e39, allow_inf_nan=False)]
-"""As float32 is: what is measured comes from there."""
+"""A number within the range of float32, which is what figures are measured in."""
 Positive: TypeAlias = Annotated[float, Field(gt=0, lt=2**63, allow_inf_nan=False)]
 
 
@@ -28,5 +27,4 @@ def problems(source: str, error: ValidationError | ScheduleError) -> str:
     """What is wrong in `source`, place by place."""
     if isinstance(error, ScheduleError):
         return f"{source}: {error}"
-    keys: Mapping[str, list[str]] = {}
-    return str(schedule_error(source, error, keys))
+    return str(schedule_error(source, error, {}))
