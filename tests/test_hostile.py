@@ -19,7 +19,7 @@ from deepcadence.cli import workload as cli_workload
 from deepcadence.cli.console import printable
 from deepcadence.cli.report_inputs import ImagesError, image_pairs
 from deepcadence.cli.workload import PromptsError, read_prompts
-from deepcadence.probe import LoadError, count_macs, load_pipeline
+from deepcadence.probe import LoadError, _meta, count_macs, load_pipeline
 from deepcadence.schedules import ScheduleError, import_schedule
 from deepcadence.search import HeldOut, SearchError, StudyResult
 from deepcadence.search.storage import open_storage
@@ -111,7 +111,7 @@ def test_only_tables_of_a_study_are_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers_per_block": 10**7}, "more than 50000 modules"),
+        ({"layers_per_block": 10**7}, "more than 3000 modules"),
         ({"sample_size": 10**12}, "config.json: sample_size: found 1000000000000"),
         ({"block_out_channels": [10**9, 32]}, "config.json: block_out_channels: found 1000000000"),
         ({"norm_eps": float("nan")}, "config.json: norm_eps: found NaN"),
@@ -119,7 +119,10 @@ def test_only_tables_of_a_study_are_opened(tmp_path: Path) -> None:
         ({"_class_name": "../../x"}, "_class_name: found"),
     ],
 )
-def test_configs_that_ask_for_too_much(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_configs_that_ask_for_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(_meta, "_MAX_MODULES", 3000)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(tiny.unet2d().to_json_string()) | change))
     with pytest.raises((LoadError, TypeError), match=message):

@@ -19,10 +19,7 @@ _MAX_MODULES = 50_000
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Inside, this thread makes no more than 50,000 modules: a config could ask for any number of them.
-
-    Stable Diffusion XL has about 7,000. Raises `RuntimeError`.
-    """
+    """`RuntimeError` where this thread makes more than 50,000 modules inside: a config could ask for any number."""
     thread, made = threading.get_ident(), 0
 
     def count(*_: object) -> None:
