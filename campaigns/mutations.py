@@ -34,10 +34,13 @@ def mutate(data: bytes, dice: random.Random, others: Sequence[bytes] = ()) -> by
 
 
 def mutate_json(text: bytes, dice: random.Random, others: Sequence[bytes] = ()) -> bytes:
-    """JSON with one to four of its values changed, or one time in three its bytes."""
+    """JSON with one to four of its values changed, or one time in three, and where it is no JSON, its bytes."""
     if dice.random() < 1 / 3:
         return mutate(text, dice, others)
-    tree = json.loads(text)
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return mutate(text, dice, others)
     for _ in range(dice.choice((1, 1, 1, 2, 4))):
         tree = _changed(tree, dice)
     return json.dumps(tree).encode()  # with NaN, Infinity and lone surrogates, as Python writes them

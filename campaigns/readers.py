@@ -72,7 +72,7 @@ def light_readers(work: Path) -> list[Reader]:
         Reader("profile", 150, profiles, mutate_safetensors, Profile.load, _same_profile),
         Reader("held-out", 150, held_out, mutate_json, HeldOut.load, _saved(HeldOut.load)),
         Reader("prompts", 50, _PROMPTS, mutate, read_prompts, _same_prompts),
-        Reader("cache-dit", 75, tuple(cache_dit), _json_or_bytes, partial(read_foreign, origin="cache-dit"), _imported),
+        Reader("cache-dit", 75, tuple(cache_dit), mutate_json, partial(read_foreign, origin="cache-dit"), _imported),
         Reader(
             "smoothcache", 75, (_foreign("smoothcache"),), mutate_json,
             partial(read_foreign, origin="smoothcache"), _imported,
@@ -108,10 +108,6 @@ def _schedules() -> Iterable[Schedule]:
 
 def _foreign(kind: Any) -> bytes:
     return export_schedule(uniform(20, 3, 0), kind).text.encode()
-
-
-def _json_or_bytes(data: bytes, dice: random.Random, others: Sequence[bytes] = ()) -> bytes:
-    return (mutate_json if data.startswith(b"{") else mutate)(data, dice, others)
 
 
 def _written(work: Path, things: Iterable[Any]) -> tuple[bytes, ...]:
@@ -211,7 +207,11 @@ def _change_database(data: bytes, dice: random.Random, _: Sequence[bytes] = ()) 
             row, column = dice.choice(cells), dice.randrange(1, len(columns))
             value = row[column]
             text = value.encode() if isinstance(value, str) else b""
-            changed = _cell(text, dice) if text else dice.choice((None, -1, 0, 2**63 - 1, 1.5, "x", b"\xff", 10**6))
+            changed = (
+                mutate_json(text, dice).decode("utf-8", "replace")
+                if text
+                else dice.choice((None, -1, 0, 2**63 - 1, 1.5, "x", b"\xff", 10**6))
+            )
             database.execute("PRAGMA ignore_check_constraints = 1")
             statement = f'UPDATE OR REPLACE "{table}" SET "{columns[column]}" = ? WHERE rowid = ?'  # noqa: S608
             try:
@@ -219,15 +219,6 @@ def _change_database(data: bytes, dice: random.Random, _: Sequence[bytes] = ()) 
             except sqlite3.IntegrityError:  # a cell that may not be empty
                 return mutate(data, dice)
         return database.serialize()
-
-
-def _cell(text: bytes, dice: random.Random) -> str:
-    """JSON changed as JSON, other text as bytes."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return mutate(text, dice).decode("utf-8", "replace")
-    return mutate_json(text, dice).decode("utf-8", "replace")
 
 
 def _read_study(path: Path) -> Any:

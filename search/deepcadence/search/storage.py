@@ -118,7 +118,7 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
     try:
         with quiet():
             if study_name not in (names := sorted(optuna.get_all_study_names(backend))):
-                found = ", ".join(map(repr, names)) or "none"
+                found = ", ".join(repr(name[:60]) for name in names[:10]) or "none"
                 raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {found}")
             yield optuna.load_study(study_name=study_name, storage=backend)
     except SearchError:
