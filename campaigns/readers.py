@@ -250,11 +250,12 @@ def _report(work: Path, path: Path) -> str:
     """A page from records whose text and numbers were changed, as far as they are valid."""
     dice = random.Random(path.read_bytes())
     sources: dict[str, Any] = {}
-    for name, thing in (("profile", records.profile()), ("study", records.study()), ("held_out", records.held_out())):
+    for name in ("profile", "study", "held_out", "schedule"):
+        thing = getattr(records, name)()
         with tempfile.TemporaryDirectory(dir=work) as folder:
             target = Path(folder, "input")
             sources[name] = _nearly(thing, dice, target)
-    page = render_report(schedule=Schedule.load(path), **sources)
+    page = render_report(**sources)
     if page.count("<script") != 2 - ("front-points" not in page) or "<img src=x" in page:
         raise ValueError("text from outside became a part of the page")
     return page
@@ -269,7 +270,7 @@ def _nearly(thing: Any, dice: random.Random, path: Path) -> Any:
             if isinstance(thing, StudyResult):
                 return StudyResult.model_validate_json(mutate_json(thing.model_dump_json(by_alias=True).encode(), dice))
             thing.save(path)
-            change = mutate_json if isinstance(thing, HeldOut) else mutate_safetensors
+            change = mutate_safetensors if isinstance(thing, Profile) else mutate_json
             path.write_bytes(change(path.read_bytes(), dice))
             return type(thing).load(path)
         except (DeepcadenceError, ValueError):
