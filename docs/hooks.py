@@ -21,7 +21,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 OUTSIDE = (
     "CHANGELOG.md",
+    "SECURITY.md",
     "benchmarks/README.md",
+    "campaigns/README.md",
     "notebooks/*.ipynb",
     "reports/results/**/*",
     "probe/deepcadence/probe/bundled/model/*.md",

@@ -16,6 +16,7 @@ from tests.docs.blocks import ROOT, Page, blocks, smaller
 PAGES = [
     ROOT / "README.md",
     ROOT / "benchmarks" / "README.md",
+    ROOT / "campaigns" / "README.md",
     ROOT / "probe/deepcadence/probe/bundled/model/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]

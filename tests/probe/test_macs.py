@@ -11,11 +11,12 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from deepcadence.probe import LoadError, Macs, count_macs, load_denoiser_config
 from deepcadence.probe._meta import build, meta_twin
 from deepcadence.probe._paper_rules import paper_rules
-from deepcadence.schedules import UnsupportedModelError, uniform
+from deepcadence.schedules import UnsupportedModelError, family_of, uniform
 from tests import tiny
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "macs.json").read_text())
@@ -46,6 +47,36 @@ def test_published_tables_follow_from_the_paper_counter() -> None:
         assert mean == pytest.approx(figure, abs=0.04), interval
     full = MODELS["sd15"]["full"]["paper"]
     assert round(full / 1e9, 2) == published["sd15 full"]
+
+
+class Positional(nn.Module):
+    """A denoiser that takes and gives tensors only, which is what a trace wants."""
+
+    def __init__(self, model: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *values: torch.Tensor) -> torch.Tensor:
+        output: tuple[torch.Tensor, ...] = self.model(**dict(zip(self.names, values, strict=True)), return_dict=False)
+        return output[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [tiny.unet2d, tiny.unet2d_condition, tiny.dit])
+def test_convolutions_and_layers_are_counted_as_fvcore_does(make: Any) -> None:
+    """Beyond these, ours has the products of attention, which fvcore cannot see; fvcore has norms and resizing."""
+    fvcore = pytest.importorskip("fvcore.nn")
+    model = make()
+    inputs = {key: value for key, value in family_of(model).example_inputs(model).items() if torch.is_tensor(value)}
+    theirs = fvcore.FlopCountAnalysis(Positional(model, list(inputs)), tuple(inputs.values()))
+    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counted = sum(theirs.by_operator()[name] for name in ("conv", "linear", "addmm"))
+    with torch.no_grad(), FlopCounterMode(display=False) as ours:
+        meta_twin(model)(**{key: value.to("meta") for key, value in inputs.items()})
+    kinds = {str(kind): flops // 2 for kind, flops in ours.get_flop_counts()["Global"].items()}
+    attention = sum(macs for kind, macs in kinds.items() if "attention" in kind or "bmm" in kind)
+    assert counted == count_macs(model).full - attention
+    assert attention > 0
 
 
 def test_counts_scale_with_size_and_do_not_depend_on_weights() -> None:

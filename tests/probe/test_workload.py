@@ -185,6 +185,7 @@ def test_batches_and_replace() -> None:
         ({"steps": 2.5}, "steps: found 2.5"),
         ({"batch_size": -1}, "batch_size: found -1"),
         ({"seeds": (1, 1)}, "seeds: found some twice"),
+        ({"seeds": (1, 2**32 + 1)}, "seeds: found some twice"),
         ({"seeds": (-1,)}, "seeds: found -1"),
         ({"seeds": ("a",)}, "seeds: found 'a'"),
     ],

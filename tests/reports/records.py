@@ -57,7 +57,8 @@ def profile(*, calls: int = CALLS, name: str = "UNet2DModel", prompts: tuple[str
         prompts=prompts,
         created=CREATED,
     )
-    return Profile(cosine, spread, 1 - cosine, spread, 1 - cosine, spread, error, spread, meta)
+    one, two, three, four = (spread.clone() for _ in range(4))
+    return Profile(cosine, one, 1 - cosine, two, 1 - cosine, three, error, four, meta)
 
 
 def trial(number: int, origin: Origin, calls: Any, psnr: float, label: str = "", steps: int = CALLS) -> TrialRecord:

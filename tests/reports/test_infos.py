@@ -146,6 +146,8 @@ def test_image_pairs_refuse_what_does_not_fit() -> None:
         image_pairs_info(full, cached[:1])
     with pytest.raises(ValueError, match="2 images, but 1 seeds"):
         image_pairs_info(full, cached, [1])
+    with pytest.raises(ValueError, match="not finite"):
+        image_pairs_info(full, cached * float("nan"))
 
 
 @pytest.mark.parametrize(("fewer", "outcome"), [(-3.0, "wins"), (2.0, "loses"), (0.0, "undecided")])

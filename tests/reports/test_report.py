@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from deepcadence.reports import image_pairs_info, render_report, write_report
 from deepcadence.schedules import Quality, Schedule, uniform
+from deepcadence.search import FailedTrial
 from tests.reports import records
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -231,6 +233,53 @@ def test_text_from_outside_stays_text(where: str) -> None:
     outline = Outline(page)
     assert outline.tags.count("script") == 2
     assert len(outline.images) == 24
+
+
+def evil(record: Any) -> Any:
+    """The record with `EVIL` added to every text that may be any text."""
+    data = record.model_dump(mode="json", by_alias=True)
+
+    def changed(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: changed(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [changed(value) for value in node]
+        return node + EVIL if isinstance(node, str) else node
+
+    for place in [(key,) for key in data] + [
+        (key, inner) for key in data if isinstance(data[key], dict) for inner in data[key]
+    ]:
+        *outer, last = place
+        holder = data[outer[0]] if outer else data
+        before = holder[last]
+        holder[last] = changed(before)
+        try:
+            type(record).model_validate(data)
+        except ValueError:  # a hash, a date, one of a few words
+            holder[last] = before
+    return type(record).model_validate(data)
+
+
+def test_every_text_of_every_file_stays_text() -> None:
+    profile = records.profile(prompts=("a cat",))
+    study = records.study()
+    trials = tuple(evil(trial.model_copy(update={"own": trial.psnr})) for trial in study.trials)
+    arguments = {
+        "profile": dataclasses.replace(profile, meta=evil(profile.meta)),
+        "study": evil(
+            study.model_copy(update={"trials": trials, "failed": (FailedTrial(number=9, label=EVIL, error=EVIL),)})
+        ),
+        "held_out": evil(records.held_out()),
+        "schedule": evil(records.schedule()),
+    }
+    assert EVIL in arguments["schedule"].model.class_name
+    assert EVIL in arguments["held_out"].chosen.label
+    assert EVIL in arguments["profile"].meta.prompts[0]
+    page = render_report(**arguments)
+    assert EVIL not in page
+    outline = Outline(page)
+    assert outline.tags.count("script") == 2
+    assert outline.images == []
 
 
 def test_large_images_stay_in_the_budget() -> None:

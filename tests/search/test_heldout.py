@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepcadence.probe import Workload, count_macs
 from deepcadence.schedules import Schedule, cached
@@ -91,6 +92,16 @@ def test_search_seeds_are_refused(workload: Workload, result: StudyResult) -> No
     with pytest.raises(SearchError, match="search seeds"):
         export_front(workload, result, "nowhere", seeds=(0, 9))
     assert held_out_seeds(result, 3) == (3, 4, 5)
+
+
+def test_seeds_that_give_the_same_noise_are_the_same_seed(workload: Workload, result: StudyResult) -> None:
+    again = workload.replace(seeds=(2**32 + 1,)).run()
+    assert torch.equal(again, workload.replace(seeds=(1,)).run())  # torch takes the lower 32 bits
+    with pytest.raises(SearchError, match=r"1 of the held-out seeds were search seeds \(such as 4294967297\)"):
+        finalize(workload, result, select(result, target_speedup=1.5), seeds=(7, 2**32 + 1))
+    far = result.model_copy(update={"seeds": (0, 5, 2**32 + 2)})
+    assert held_out_seeds(far, 3) == (2**32 + 3, 2**32 + 4, 2**32 + 6)
+    assert held_out_seeds(result.model_copy(update={"seeds": (0, 2**32 - 1)}), 2) == (2**32 + 1, 2**32 + 2)
 
 
 def test_another_workload_is_refused(workload: Workload, result: StudyResult) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,3 +55,19 @@ def test_shapes_must_agree() -> None:
         psnr(images(), images(2))
     with pytest.raises(SearchError, match="expected"):
         psnr(images()[0], images()[0])
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 32), (3, 48)])
+def test_psnr_and_ssim_are_those_of_scikit_image(channels: int, side: int) -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    reference = images(side=side)[:, :channels]
+    noise = torch.randn(reference.shape, generator=torch.Generator().manual_seed(2))
+    for strength in (0.003, 0.05, 0.4):
+        changed = (reference + strength * noise).clamp(0, 1)
+        pairs = [(a.double().numpy(), b.double().numpy()) for a, b in zip(changed, reference, strict=True)]
+        theirs = [metrics.peak_signal_noise_ratio(b, a, data_range=1.0) for a, b in pairs]
+        assert psnr(changed, reference).tolist() == pytest.approx(theirs, abs=1e-3)
+        mirrored = [[np.pad(image, ((0, 0), (5, 5), (5, 5)), mode="reflect") for image in pair] for pair in pairs]
+        wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        theirs = [metrics.structural_similarity(a, b, data_range=1.0, channel_axis=0, **wang) for a, b in mirrored]
+        assert ssim(changed, reference).tolist() == pytest.approx(theirs, abs=1e-5)

@@ -16,7 +16,7 @@ from deepcadence.probe.profile import Profile
 from deepcadence.probe.projection import ProjectionInfo
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import Pairs, compare
-from deepcadence.probe.workload import Workload
+from deepcadence.probe.workload import Workload, noise_of
 
 __all__ = [
     "DEFAULT_MEMORY_LIMIT",
@@ -43,6 +43,7 @@ __all__ = [
     "load_denoiser_config",
     "load_pipeline",
     "measure_effects",
+    "noise_of",
     "probe",
     "record",
 ]

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
-__all__ = ["build", "meta_twin"]
+__all__ = ["bounded", "build", "meta_twin"]
+
+_MAX_MODULES = 50_000
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """`RuntimeError` where this thread makes more than 50,000 modules inside: a config could ask for any number."""
+    thread, made = threading.get_ident(), 0
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += threading.get_ident() == thread
+        if made > _MAX_MODULES:
+            raise RuntimeError(f"found a config that asks for more than {_MAX_MODULES} modules, expected a model's")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def build(model_class: Any, config: Mapping[str, Any]) -> nn.Module:
     """An instance of a diffusers model class on the meta device: no memory, no random numbers."""
-    with torch.device("meta"):
+    with bounded(), torch.device("meta"):
         model = cast(nn.Module, model_class.from_config(dict(config)).eval())
     return model.to("meta")  # some parameters (of Stable Video Diffusion) are made without asking for the device
 

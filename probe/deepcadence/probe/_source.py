@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from deepcadence.probe.errors import LoadError
+from deepcadence.schedules import read_at_most
+from deepcadence.schedules.fields import describe
 
-__all__ = ["check_index", "read_json", "resolve"]
+__all__ = ["check_files", "check_index", "check_sizes", "read_json", "resolve"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LIBRARIES = ("diffusers", "transformers")
 _MAX_BYTES = 2**24
+_MAX_NUMBER = 10**8
 
 
 def resolve(model: str | Path) -> Path | str:
@@ -44,9 +47,10 @@ def read_json(path: Path) -> dict[str, Any]:
         LoadError: it cannot be read, is far too large, or holds something else.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise LoadError(f"{path}: found {path.stat().st_size} bytes, expected a config of a few thousand")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = read_at_most(path, _MAX_BYTES)
+        if len(text) > _MAX_BYTES:
+            raise LoadError(f"{path}: found more than {_MAX_BYTES} bytes, expected a config of a few thousand")
+        content = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise LoadError(f"{path}: found no valid JSON ({error}), expected the config of a model") from error
     except OSError as error:
@@ -54,6 +58,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise LoadError(f"{path}: found a JSON {type(content).__name__}, expected an object")
     return content
+
+
+def check_sizes(content: Any, place: str) -> None:
+    """Raise `LoadError` for a number that no model has: what is built from it could fill memory."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            check_sizes(value, f"{place}: {key}")
+    elif isinstance(content, list):
+        for value in content:
+            check_sizes(value, place)
+    elif isinstance(content, int | float) and not abs(content) <= _MAX_NUMBER:
+        raise LoadError(f"{place}: found {describe(content)}, expected a number that a model could have")
 
 
 def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> None:
@@ -81,6 +97,25 @@ def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> 
         own_code = isinstance(place, Path) and (place / key / f"{library}.py").exists()
         if own_code or not (library in _LIBRARIES or hasattr(pipelines, library)):
             _refuse(place, key, value, f"a class of {' or '.join(_LIBRARIES)}")
+
+
+def check_files(place: Path) -> None:
+    """Refuse a pipeline's folder whose files lead out of it, or ask for sizes that no model has.
+
+    Raises:
+        LoadError: a component is an adapter of a model elsewhere, an index of weights names files in other folders, or
+            a config holds an absurd number.
+    """
+    for path in sorted(place.glob("*/*.json")):
+        if path.name == "adapter_config.json":
+            raise LoadError(f"{path}: found an adapter of a model that lies elsewhere, expected a whole model")
+        if path.name.endswith(".index.json"):
+            names = read_json(path).get("weight_map")
+            for name in names.values() if isinstance(names, dict) else ():
+                if not isinstance(name, str) or Path(name).name != name:
+                    raise LoadError(f"{path}: weight_map: found {describe(name)}, expected a file in the same folder")
+        elif path.name in ("config.json", "scheduler_config.json"):
+            check_sizes(read_json(path), str(path))
 
 
 def _refuse(place: Path | str, key: str, found: Any, expected: str) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from deepcadence.probe._extras import require
 from deepcadence.probe._meta import build
-from deepcadence.probe._source import read_json, resolve
+from deepcadence.probe._source import check_sizes, read_json, resolve
 from deepcadence.probe.errors import LoadError
 from deepcadence.schedules import UnsupportedModelError
 
@@ -34,6 +34,7 @@ def load_denoiser_config(model: str | Path) -> nn.Module:
     diffusers = require("diffusers")
     place = resolve(model)
     config, where = _from_folder(place) if isinstance(place, Path) else _from_hub(place, diffusers)
+    check_sizes(config, where)
     name = config.get("_class_name")
     if not isinstance(name, str):
         raise LoadError(f"{where}: _class_name: found {name!r}, expected the class of a denoiser")

@@ -9,7 +9,8 @@ import torch
 
 from deepcadence.probe import bundled
 from deepcadence.probe._extras import require
-from deepcadence.probe._source import check_index, read_json, resolve
+from deepcadence.probe._meta import bounded
+from deepcadence.probe._source import check_files, check_index, read_json, resolve
 from deepcadence.probe.errors import LoadError
 
 if TYPE_CHECKING:
@@ -42,16 +43,18 @@ def load_pipeline(
         bundled.check_weights()
     if isinstance(place, Path):
         check_index(_local_index(place), place, diffusers.pipelines)
+        check_files(place)
     try:
         if isinstance(place, str):
             check_index(diffusers.DiffusionPipeline.load_config(place), place, diffusers.pipelines)
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            str(place),
-            **{_dtype_argument(diffusers): floating},
-            use_safetensors=True,
-            trust_remote_code=False,
-            **_variant(place),
-        )
+        with bounded():
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                str(place),
+                **{_dtype_argument(diffusers): floating},
+                use_safetensors=True,
+                trust_remote_code=False,
+                **_variant(place),
+            )
     except LoadError:
         raise
     except Exception as error:

@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepcadence.probe._called import by_row, first_tensor
 from deepcadence.probe._meta import meta_twin
 from deepcadence.probe._paper_rules import paper_rules
-from deepcadence.schedules import Schedule, denoiser
-from deepcadence.schedules.families import family_of
+from deepcadence.probe.errors import LoadError
+from deepcadence.schedules import DeepcadenceError, Schedule, denoiser
+from deepcadence.schedules.families import Family, family_of
 
 __all__ = ["Counter", "Macs", "count_macs"]
 
@@ -66,9 +67,10 @@ def count_macs(
     """Count the MACs of a full call and of a partial call at each cut, on the meta device: nothing is computed.
 
     `counter="exact"` counts every matrix product and convolution, those of attention included (half of what
-    `torch.utils.flop_counter` counts). `counter="paper"` follows the published tables of DeepCache (arXiv 2312.00858),
-    which leave attention's products out and count biases and norms. A model of diffusers is built again from its
-    configuration, so adapters that were added to it (LoRA, IP-Adapters) are not counted.
+    `torch.utils.flop_counter` counts). fvcore counts convolutions and linear layers the same, cannot see attention's
+    products, and adds norms and resizing. `counter="paper"` follows the published tables of DeepCache (arXiv
+    2312.00858), which leave attention's products out and count biases and norms. A model of diffusers is built again
+    from its configuration, so adapters that were added to it (LoRA, IP-Adapters) are not counted.
 
     Args:
         model: a denoiser, a pipeline, or the place of one: see `load_denoiser_config`.
@@ -91,19 +93,31 @@ def count_macs(
     unknown = [cut for cut in wanted if cut not in layers]
     if unknown:
         raise ValueError(f"cuts: found {unknown}, expected some of 0 to {max(layers)}")
+    try:
+        return _counted(twin, family, {cut: layers[cut] for cut in wanted}, counter, size)
+    except Exception as error:
+        if not isinstance(model, str | Path) or isinstance(error, DeepcadenceError):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise LoadError(f"{model}: the model of this config cannot be called: {reason}") from error
+
+
+def _counted(
+    twin: nn.Module, family: Family, layers: Mapping[int, str], counter: Counter, size: tuple[int, ...] | None
+) -> Macs:
     inputs = family.example_inputs(twin, batch=1, size=size, device="meta")
-    views = family.views(twin, wanted)
+    views = family.views(twin, layers)
     count = _counters(twin)[counter]
     features: dict[int, torch.Tensor] = {}
     full = count(lambda: features.update(views.full(**inputs)[1]))
-    partial = {cut: count(lambda cut=cut: views.partial(cut, features[cut], **inputs)) for cut in wanted}  # type: ignore[misc]
+    partial = {cut: count(lambda cut=cut: views.partial(cut, features[cut], **inputs)) for cut in layers}  # type: ignore[misc]
     return Macs(
         full=full,
         partial=partial,
         counter=counter,
         sample_shape=tuple(first_tensor(inputs).shape[1:]),
-        layers={cut: layers[cut] for cut in wanted},
-        feature_shapes={cut: tuple(by_row(features[cut], 1).shape[1:]) for cut in wanted},
+        layers=dict(layers),
+        feature_shapes={cut: tuple(by_row(features[cut], 1).shape[1:]) for cut in layers},
     )
 
 

@@ -15,7 +15,12 @@ from deepcadence.probe._arguments import arguments
 from deepcadence.probe._trace import Trace, trace
 from deepcadence.probe.errors import WorkloadError
 
-__all__ = ["Workload"]
+__all__ = ["Workload", "noise_of"]
+
+
+def noise_of(seed: int) -> int:
+    """Equal for two seeds that give the same noise: of a seed, torch's generator on the CPU takes the lower 32 bits."""
+    return seed % 2**32
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,10 @@ class Workload:
         _check_whole("batch_size", self.batch_size, 1)
         for seed in self.seeds:
             _check_whole("seeds", seed, 0)
-        if len(set(self.seeds)) != len(self.seeds):
-            raise WorkloadError("seeds: found some twice, expected each once")
+        if len({noise_of(seed) for seed in self.seeds}) != len(self.seeds):
+            raise WorkloadError(
+                "seeds: found some twice, expected each once; also modulo 2**32, where noise is the same"
+            )
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some attributes changed."""

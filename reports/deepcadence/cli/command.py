@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from deepcadence.cli.console import quietly, stderr
+from deepcadence.cli.console import printable, quietly, stderr
 
 INTERRUPTED = 130
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error instead of one sentence.")]
@@ -41,7 +41,7 @@ class Command(TyperCommand):
         except Exception as error:
             if debug or not (sentence := error_sentence(error)):
                 raise
-            stderr().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
+            stderr().print(f"[bold red]error:[/] {escape(printable(sentence))}", soft_wrap=True, highlight=False)
             raise typer.Exit(1) from None
 
 

@@ -27,7 +27,12 @@ def stderr() -> Console:
 def note(line: str) -> None:
     """One plain line on stderr, unless `--quiet` was given."""
     if not is_quiet():
-        stderr().print(line, soft_wrap=True, markup=False)
+        stderr().print(printable(line), soft_wrap=True, markup=False)
+
+
+def printable(text: str) -> str:
+    """Text that may come from a file, with its control characters spelled out: none of them reaches the terminal."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
 
 
 def print_json(record: Any) -> None:

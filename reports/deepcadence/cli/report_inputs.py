@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from deepcadence.reports import ImagePairsInfo
 
+_MAX_PIXELS = 2**25
+
 
 class ImagesError(DeepcadenceError, ValueError):
     """Two folders of images that make no pairs."""
@@ -24,8 +26,8 @@ def image_pairs(full: Path, cached: Path) -> ImagePairsInfo:
     """Pairs of the images that `deepcadence generate` wrote for the same seeds, without a schedule and with it.
 
     Raises:
-        ImagesError: there is no seed that both folders have, or two images differ in size.
-        OSError: a file cannot be read, or is no PNG.
+        ImagesError: there is no seed that both folders have, two images differ in size, or a file is no PNG.
+        OSError: a folder cannot be read.
     """
     import torch
 
@@ -58,8 +60,15 @@ def _read(path: Path) -> Tensor:
     import torch
     from PIL import Image
 
-    with Image.open(path, formats=("PNG",)) as image:
-        pixels = np.array(image.convert("L" if image.mode == "L" else "RGB"))
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise ImagesError(f"{path}: found {image.width}x{image.height} pixels, expected at most {_MAX_PIXELS}")
+            pixels = np.array(image.convert("L" if image.mode == "L" else "RGB"))
+    except ImagesError:
+        raise
+    except Exception as error:  # a broken file makes Pillow raise errors of many kinds
+        raise ImagesError(f"{path}: cannot be read as a PNG ({error})") from error
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).float() / 255
 
 

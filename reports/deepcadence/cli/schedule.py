@@ -14,7 +14,7 @@ from deepcadence.cli.describe import describe, facts, summary
 from deepcadence.cli.options import Cut
 
 if TYPE_CHECKING:
-    from deepcadence.schedules import Schedule
+    from deepcadence.schedules import Imported, Schedule
 
 _PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False}
 
@@ -238,15 +238,27 @@ def import_(
     Example:  deepcadence schedule import 50-N-2-fora.json --from smoothcache --cut 2 -o schedule.json
     """
     from deepcadence.cli.outputs import Kind, check_output
-    from deepcadence.schedules import import_schedule
 
     check_output(out, Kind.schedule)
-    schedule, lost = import_schedule(file.read_bytes(), origin.value, cut=cut, source=str(file))
+    schedule, lost = read_foreign(file, origin.value, cut)
     schedule.save(out)
     note(f"wrote {out}: {describe(schedule)}")
     _tell_lost(lost)
     if as_json:
         print_json({"file": str(out)} | summary(schedule) | {"lost": list(lost)})
+
+
+def read_foreign(file: Path, origin: Any, cut: int = 0) -> Imported:
+    """The schedule in a file of another cache.
+
+    Raises:
+        ScheduleError: it is no such file.
+        OSError: it cannot be read.
+    """
+    from deepcadence.schedules import import_schedule, read_at_most
+    from deepcadence.schedules.text import MAX_BYTES
+
+    return import_schedule(read_at_most(file, MAX_BYTES), origin, cut=cut, source=str(file))
 
 
 def _tell_lost(lost: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcadence.cli.progress import busy
-from deepcadence.schedules import DeepcadenceError
+from deepcadence.schedules import DeepcadenceError, read_at_most
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from deepcadence.cli.options import Dtype
     from deepcadence.probe import Workload
     from deepcadence.schedules import Schedule
+
+MAX_PROMPTS_BYTES = 2**25
+"""The largest list of prompts that is read: far more than any search would use."""
 
 
 class PromptsError(DeepcadenceError, ValueError):
@@ -85,13 +88,16 @@ def read_prompts(path: Path | None) -> tuple[str, ...]:
     """The lines of `path` that are not empty; () without a file.
 
     Raises:
-        PromptsError: there are none, or the file is no text.
+        PromptsError: there are none, or the file is no text, or far too large.
         OSError: it cannot be read.
     """
     if path is None:
         return ()
+    content = read_at_most(path, MAX_PROMPTS_BYTES)
+    if len(content) > MAX_PROMPTS_BYTES:
+        raise PromptsError(f"{path}: found more than {MAX_PROMPTS_BYTES} bytes, expected one prompt a line")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PromptsError(
             f"{path}: found bytes that are not UTF-8 ({error.reason}), expected one prompt a line"

@@ -75,13 +75,15 @@ def image_pairs_info(
     white, and is the same for all of them.
 
     Raises:
-        ValueError: shapes, `seeds` and `psnr` do not fit each other.
+        ValueError: shapes, `seeds` and `psnr` do not fit each other, or a value is not finite.
     """
     if full.ndim != 4 or full.shape != cached.shape or full.shape[1] not in (1, 3, 4) or len(full) == 0:
         raise ValueError(
             "expected two batches of images of one shape (n, 1|3|4, height, width), n > 0, "
             f"found {tuple(full.shape)} and {tuple(cached.shape)}"
         )
+    if not (full.isfinite().all() and cached.isfinite().all()):
+        raise ValueError("found images with values that are not finite, expected values from 0 to 1")
     count = len(full)
     seeds = range(count) if seeds is None else seeds
     full, cached = full.detach().cpu().float().clamp(0, 1), cached.detach().cpu().float().clamp(0, 1)

@@ -13,7 +13,7 @@ from deepcadence.schedules.errors import (
 from deepcadence.schedules.exchange import Exported, Imported, Target, export_schedule, import_schedule
 from deepcadence.schedules.families import Family, Views, family_of, register_family
 from deepcadence.schedules.fields import MAX_CALLS, Call
-from deepcadence.schedules.files import write_atomically
+from deepcadence.schedules.files import read_at_most, write_atomically
 from deepcadence.schedules.generators import from_full_calls, nonuniform, uniform
 from deepcadence.schedules.identity import config_sha256, model_info, sampler_info
 from deepcadence.schedules.provenance import Cost, Created, GeneratorInfo, ModelInfo, Quality, ReuseInfo, SamplerInfo
@@ -59,6 +59,7 @@ __all__ = [
     "json_schema",
     "model_info",
     "nonuniform",
+    "read_at_most",
     "register_family",
     "sampler_info",
     "uniform",

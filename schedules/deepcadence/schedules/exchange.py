@@ -22,7 +22,7 @@ from deepcadence.schedules.families.transformer import blocks_outside
 from deepcadence.schedules.fields import describe
 from deepcadence.schedules.generators import from_full_calls, uniform
 from deepcadence.schedules.schedule import Schedule
-from deepcadence.schedules.text import canonical_json, parse_json
+from deepcadence.schedules.text import MAX_BYTES, canonical_json, parse_json
 
 __all__ = ["Exported", "Imported", "Target", "export_schedule", "import_schedule"]
 
@@ -151,10 +151,9 @@ def _smoothcache(schedule: Schedule, source: str) -> tuple[dict[str, Any], tuple
 
 
 def _read_cache_dit(text: str | bytes, cut: int, source: str) -> tuple[list[int], str, tuple[str, ...]]:
-    plain = text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
-    if re.fullmatch(r"\s*(?:[01\s]+|\[[01,\s]*\])\s*", plain):
-        digits = [int(digit) for digit in re.findall("[01]", plain)]
-        return _entries(digits, "mask", source), "mask", ()
+    digits = _digits(text)
+    if digits:
+        return digits, "mask", ()
     data = parse_json(text, source)
     prefix = "cache_config." if "cache_config" in data else ""
     config = data["cache_config"] if prefix else data
@@ -190,6 +189,17 @@ def _read_smoothcache(text: str | bytes, source: str) -> tuple[list[int], str, t
             _refuse(source, key, "another list", expected)
     kinds = ", ".join(masks)
     return masks[first], first, (f"which layers are reused: there {kinds} in every block, here all inside the cut",)
+
+
+def _digits(text: str | bytes) -> list[int]:
+    """The digits of a plain mask, such as `110 100` or `[1, 1, 0]`; none if it is anything else."""
+    if len(text) > MAX_BYTES:
+        return []
+    plain = (text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text).strip()
+    listed = plain.startswith("[") and plain.endswith("]")
+    inner = plain[1:-1] if listed else plain
+    known = "01, \t\r\n" if listed else "01 \t\r\n"
+    return [int(each) for each in inner if each in "01"] if set(inner) <= set(known) else []
 
 
 def _entries(value: Any, place: str, source: str) -> list[int]:

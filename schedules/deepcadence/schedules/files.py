@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a part."""
+"""Writing files so that a reader sees the old content or the new, never a part; and reading no more than is sane."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ import secrets
 import shutil
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["read_at_most", "write_atomically"]
+
+
+def read_at_most(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read a file, but no more than `limit` + 1 bytes of it: more than `limit` is too long, whatever its size says.
+
+    Raises `OSError` as `open` does.
+    """
+    with Path(path).open("rb") as file:
+        return file.read(limit + 1)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write `data` to `path`: into a temporary file in the same folder, then a rename over it.
 
     Text is written as UTF-8, its line ends as they are. A symbolic link is followed; an existing file keeps its mode.
-    The folder must exist. Raises `OSError` as `open` does, and leaves no temporary file behind.
+    The folder must exist. Raises `OSError` as `open` does, always with the name of `path`, and leaves no temporary file
+    behind. Only a process that is killed leaves one: hidden, and named .NAME.*.tmp.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -30,7 +40,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         if target.exists():
             shutil.copymode(target, temporary)
         temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise

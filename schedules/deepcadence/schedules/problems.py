@@ -52,7 +52,7 @@ def _sentence(problem: Any, keys: Mapping[str, list[str]]) -> str:
         case "missing":
             return f"{place}: found nothing, expected this key to be there"
         case "extra_forbidden":
-            return f"{place}: found an unknown key, expected only {known}"
+            return f"{place}: found an unknown key, expected {f'only {known}' if known else 'no such key'}"
         case "deepcadence":
             found = context.get("found") or describe(location[-2] if location[-1:] == ("[key]",) else value)
             return f"{place}: found {found}, expected {context['expected']}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.fields import MAX_CALLS, Call, Record, describe, problem
-from deepcadence.schedules.files import write_atomically
+from deepcadence.schedules.files import read_at_most, write_atomically
 from deepcadence.schedules.problems import schedule_error
 from deepcadence.schedules.provenance import Cost, Created, GeneratorInfo, ModelInfo, Quality, ReuseInfo, SamplerInfo
 from deepcadence.schedules.resampling import resample_calls
@@ -101,9 +100,7 @@ class Schedule(Record):
             ScheduleError: the file is not a valid schedule.
             OSError: it cannot be read.
         """
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        return cls.loads(content, source=os.fspath(path))
+        return cls.loads(read_at_most(path, MAX_BYTES), source=os.fspath(path))
 
     @classmethod
     def loads(cls, text: str | bytes, source: str = "<string>") -> Self:

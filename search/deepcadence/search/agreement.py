@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from scipy import stats
 
 from deepcadence.search.candidates import Candidate
+from deepcadence.search.fields import Finite, Record, Whole
 
 LEAST_SPEARMAN = 0.7
 """Predictions that rank measured schedules with less are not used: less than half of the ranks' variance (0.7 squared)
@@ -18,10 +19,8 @@ FEWEST = 8
 """Fewer measured schedules than these say nothing about a predictor."""
 
 
-class Agreement(BaseModel):
+class Agreement(Record):
     """Spearman's rank correlation of predicted PSNR and measured quality, over n schedules."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     spearman: float
     n: int
@@ -32,7 +31,7 @@ class Agreement(BaseModel):
         return self.n < FEWEST or self.spearman >= LEAST_SPEARMAN
 
 
-class PredictorInfo(BaseModel):
+class PredictorInfo(Record):
     """The predictor of a study.
 
     Attributes:
@@ -43,12 +42,10 @@ class PredictorInfo(BaseModel):
         problem: why there is none; None if there is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     proposed: tuple[Candidate, ...] = ()
-    predicted: dict[str, float] = {}
-    samples: int = 0
-    runs: float = 0.0
+    predicted: dict[str, Finite] = Field(default_factory=dict)
+    samples: Whole = 0
+    runs: Finite = 0.0
     problem: str | None = None
 
     def agreement(self, measured: Mapping[str, float]) -> Agreement | None:

@@ -6,10 +6,11 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import field_validator
 
-from deepcadence.schedules import Schedule
+from deepcadence.schedules import MAX_CALLS, Call, Schedule
 from deepcadence.search.errors import SearchError
+from deepcadence.search.fields import Finite, Record, Whole
 
 Origin = Literal["nonuniform", "predicted", "uniform", "published", "fewer_steps"]
 """Where a trial came from: the search in (c, p), the front of the predictor, or one of the three kinds of baseline."""
@@ -17,7 +18,7 @@ Origin = Literal["nonuniform", "predicted", "uniform", "published", "fewer_steps
 Formula = Literal["paper", "released"]
 
 
-class Candidate(BaseModel):
+class Candidate(Record):
     """What a trial runs.
 
     Attributes:
@@ -29,18 +30,23 @@ class Candidate(BaseModel):
         order: how features are reused: 0 holds the last one, 1 extrapolates along a line, 2 along a parabola.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     origin: Origin
     label: str
-    calls: tuple[Literal["full"] | int, ...] | None
-    steps: int
-    cut: int | None = None
-    interval: int | None = None
-    center: float | None = None
-    power: float | None = None
+    calls: tuple[Call, ...] | None
+    steps: Whole
+    cut: Whole | None = None
+    interval: Whole | None = None
+    center: Finite | None = None
+    power: Finite | None = None
     formula: Formula | None = None
     order: Literal[0, 1, 2] = 0
+
+    @field_validator("calls")
+    @classmethod
+    def _starts_full(cls, calls: tuple[Call, ...] | None) -> tuple[Call, ...] | None:
+        if calls is not None and (not 0 < len(calls) <= MAX_CALLS or calls[0] != "full"):
+            raise ValueError(f'1 to {MAX_CALLS} calls, the first of them "full"')
+        return calls
 
     @property
     def key(self) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from os import PathLike
-from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
-from deepcadence.probe import Workload
-from deepcadence.schedules import Schedule, ScheduleError, write_atomically
+from deepcadence.probe import Workload, noise_of
+from deepcadence.schedules import Call, Schedule, ScheduleError, read_at_most, write_atomically
+from deepcadence.schedules.fields import Count
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.contenders import best_uniform, most_steps
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress
+from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
 from deepcadence.search.identity import check_same_workload
 from deepcadence.search.provenance import documented, held_out_quality
 from deepcadence.search.quality import QualityFunction, check_function
@@ -23,8 +26,10 @@ from deepcadence.search.statistics import Estimate, mean_and_ci, paired_differen
 from deepcadence.search.timing import wall_speedups
 from deepcadence.search.verdict import words
 
+_MAX_BYTES = 2**26
 
-class Comparison(BaseModel):
+
+class Comparison(Record):
     """One way of running the model, measured on held-out seeds.
 
     Attributes:
@@ -40,19 +45,17 @@ class Comparison(BaseModel):
         psnr_difference, ssim_difference, own_difference: chosen minus this, paired by seed; None for the chosen itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     origin: Origin
     label: str
-    calls: tuple[str | int, ...] | None
-    order: int = 0
-    steps: int
-    full_calls: int
-    partial_calls: int
-    mean_macs: float
-    speedup: float
-    wall_speedup: float
-    seconds_per_sample: float
+    calls: tuple[Call, ...] | None
+    order: Whole = 0
+    steps: Count
+    full_calls: Whole
+    partial_calls: Whole
+    mean_macs: Positive
+    speedup: Positive
+    wall_speedup: Positive
+    seconds_per_sample: Finite
     psnr: Estimate
     ssim: Estimate
     psnr_difference: Estimate | None = None
@@ -61,7 +64,7 @@ class Comparison(BaseModel):
     own_difference: Estimate | None = None
 
 
-class HeldOut(BaseModel):
+class HeldOut(Record):
     """The held-out measurement.
 
     Attributes:
@@ -75,18 +78,16 @@ class HeldOut(BaseModel):
         evaluations: runs over the search seeds that the study took, the reference not counted.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     schedule: Schedule
     chosen: Comparison
     uniform: Comparison | None = None
     uniform_extrapolated: Comparison | None = None
     fewer_steps: Comparison | None = None
-    seeds: tuple[int, ...]
-    num_calls: int
-    full_macs: int
-    seconds_per_sample: float
-    evaluations: int
+    seeds: Annotated[tuple[Whole, ...], Field(min_length=2)]
+    num_calls: Count
+    full_macs: Count
+    seconds_per_sample: Finite
+    evaluations: Whole
 
     @property
     def rows(self) -> list[Comparison]:
@@ -121,15 +122,19 @@ class HeldOut(BaseModel):
             SearchError: the file is something else.
         """
         try:
-            return cls.model_validate_json(Path(path).read_bytes())
+            content = read_at_most(path, _MAX_BYTES)
+            if len(content) > _MAX_BYTES:
+                raise SearchError(f"{path}: found more than {_MAX_BYTES} bytes, expected a held-out measurement")
+            return cls.model_validate_json(content)
         except (ValidationError, ScheduleError) as error:
-            raise SearchError(f"{path}: not a held-out measurement: {error}") from error
+            raise SearchError(problems(f"{path}: not a held-out measurement", error)) from error
 
 
 def held_out_seeds(result: StudyResult, count: int = 256) -> tuple[int, ...]:
-    """`count` seeds above all search seeds of the study."""
-    first = max(result.seeds) + 1
-    return tuple(range(first, first + count))
+    """`count` seeds above all search seeds of the study, none of which gives the noise of one of those."""
+    taken = {noise_of(seed) for seed in result.seeds}
+    fresh = (seed for seed in itertools.count(max(result.seeds) + 1) if noise_of(seed) not in taken)
+    return tuple(itertools.islice(fresh, count))
 
 
 def finalize(
@@ -244,7 +249,8 @@ def _row(
 
 def check_held_out(seeds: Sequence[int], result: StudyResult) -> None:
     """Raise `SearchError` if a seed was a search seed, or if there are not two different ones."""
-    shared = sorted(set(seeds) & set(result.seeds))
+    taken = {noise_of(seed) for seed in result.seeds}
+    shared = sorted({seed for seed in seeds if noise_of(seed) in taken})
     if shared:
         raise SearchError(
             f"{len(shared)} of the held-out seeds were search seeds (such as {shared[0]}); expected none, "

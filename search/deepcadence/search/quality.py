@@ -46,6 +46,8 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004) of each image, for values in [0, 1], with a Gaussian window of 11.
 
+    The mean over the whole image, mirrored at its borders; scikit-image leaves 5 pixels out at each border instead.
+
     Args and errors are those of `psnr`. Images less than 6 pixels wide or high, which that window does not fit,
     get a flat window of 3 (of 1 below 2 pixels).
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optuna
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
-from deepcadence.schedules import ModelInfo, SamplerInfo
+from deepcadence.schedules import ModelInfo, SamplerInfo, ScheduleError
+from deepcadence.schedules.fields import Count, Cut, CutKey
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
+from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
 from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, reading
 
 
@@ -30,30 +32,28 @@ class TrialRecord(Candidate):
         own, own_samples: mean and values per seed of the study's own quality function; None if it has none.
     """
 
-    number: int
-    psnr: float
-    ssim: float
-    mean_macs: float
-    speedup: float
-    psnr_samples: tuple[float, ...]
-    ssim_samples: tuple[float, ...]
-    seconds_per_sample: float
-    reused_from: int | None = None
-    own: float | None = None
-    own_samples: tuple[float, ...] | None = None
+    number: Whole
+    psnr: Finite
+    ssim: Finite
+    mean_macs: Positive
+    speedup: Positive
+    psnr_samples: tuple[Finite, ...]
+    ssim_samples: tuple[Finite, ...]
+    seconds_per_sample: Finite
+    reused_from: Whole | None = None
+    own: Finite | None = None
+    own_samples: tuple[Finite, ...] | None = None
 
 
-class FailedTrial(BaseModel):
+class FailedTrial(Record):
     """A trial that gave no figures (images that are not finite), and why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: int
+    number: Whole
     label: str
     error: str
 
 
-class StudyResult(BaseModel):
+class StudyResult(Record):
     """A study: what it was about, and its finished trials by number.
 
     Attributes:
@@ -67,20 +67,18 @@ class StudyResult(BaseModel):
         predictor: what was predicted; None if the study was run without.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     study_name: str
     metric: str
     trials: tuple[TrialRecord, ...]
     failed: tuple[FailedTrial, ...]
-    num_calls: int
-    steps: int
-    seeds: tuple[int, ...]
-    cuts: tuple[int, ...]
-    full_macs: int
-    partial_macs: dict[int, int]
+    num_calls: Count
+    steps: Count
+    seeds: Annotated[tuple[Whole, ...], Field(min_length=1)]
+    cuts: tuple[Cut, ...]
+    full_macs: Count
+    partial_macs: dict[CutKey, Count]
     counter: Literal["exact", "paper"]
-    sample_shape: tuple[int, ...]
+    sample_shape: tuple[Count, ...]
     model: ModelInfo
     sampler: SamplerInfo
     fingerprint: str
@@ -181,9 +179,11 @@ class StudyResult(BaseModel):
                 | _trials(frozen)
                 | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
             )
-        except (ValidationError, KeyError, TypeError) as error:
+        except (ValidationError, ScheduleError) as error:
+            raise SearchError(problems(f"study {study.study_name!r}", error)) from error
+        except (KeyError, TypeError) as error:
             raise SearchError(
-                f"study {study.study_name!r} cannot be read; another version of deepcadence may have made it: {error}"
+                f"study {study.study_name!r} cannot be read; another version of deepcadence may have made it: {error!r}"
             ) from error
 
 

@@ -7,23 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from torch import Tensor
 
 from deepcadence.search.errors import SearchError
+from deepcadence.search.fields import Finite, Record, Whole
 
 _RESAMPLES = 9999
 
 
-class Estimate(BaseModel):
+class Estimate(Record):
     """A mean over samples with its 95% bootstrap interval, in the unit of the samples."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    ci95: tuple[float, float]
-    samples: int
+    mean: Finite
+    ci95: tuple[Finite, Finite]
+    samples: Whole
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} [{self.ci95[0]:.3g}, {self.ci95[1]:.3g}]"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
@@ -65,8 +67,8 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
             f"{shown}: the database driver is not installed ({error}); for PostgreSQL use a URL that begins with "
             "postgresql+psycopg:// and install with: pip install 'psycopg[binary]'"
         ) from error
-    except SQLAlchemyError as error:
-        raise SearchError(f"{shown}: cannot open the storage: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of the database, of Optuna, of its migrations
+        raise SearchError(f"{shown}: cannot open the storage: {_reason(error)}") from error
 
 
 def _opened(url: str, options: dict[str, Any], heartbeat: int) -> RDBStorage:
@@ -110,17 +112,42 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
     """
     url = storage_url(storage)
     file = _sqlite_file(url)
-    if file is not None and not file.is_file():
-        raise SearchError(f"{storage}: no such file; expected a study that `run_study` wrote")
+    if file is not None:
+        _check_sqlite(file)
     backend = open_storage(url)
     try:
         with quiet():
             if study_name not in (names := sorted(optuna.get_all_study_names(backend))):
-                found = ", ".join(map(repr, names)) or "none"
+                found = ", ".join(repr(name[:60]) for name in names[:10]) or "none"
                 raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {found}")
             yield optuna.load_study(study_name=study_name, storage=backend)
+    except SearchError:
+        raise
+    except Exception as error:  # Optuna takes what is stored at its word
+        raise SearchError(f"{_shown(url)}: the study cannot be read: {_reason(error)}") from error
     finally:
         close(backend)
+
+
+def _check_sqlite(file: Path) -> None:
+    """Raise `SearchError` unless a file is an SQLite database with the tables of Optuna, and nothing that runs."""
+    if not file.is_file():
+        raise SearchError(f"{file}: no such file; expected a study that `run_study` wrote")
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as database:
+            kinds = dict(database.execute("SELECT name, type FROM sqlite_master"))
+    except (sqlite3.Error, ValueError) as error:
+        raise SearchError(f"{file}: found no SQLite database ({error}), expected a study") from error
+    active = sorted(name for name, kind in kinds.items() if kind not in ("table", "index"))
+    if active:
+        raise SearchError(f"{file}: found a {kinds[active[0]]} {active[0]!r}, expected only the tables of a study")
+    if kinds.get("studies") != "table":
+        raise SearchError(f"{file}: found no table of studies, expected a study that `run_study` wrote")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error of a library, with its kind."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
 
 
 def close(storage: BaseStorage) -> None:
@@ -151,11 +178,23 @@ def quiet() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+@contextmanager
+def failures_named(study_name: str) -> Iterator[None]:
+    """`SearchError` for a database that fails: a full disk, one that may not be written, one away for too long."""
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise SearchError(
+            f"the database of study {study_name!r} failed, or was away for too long: "
+            f"{str(error.__cause__ or error).splitlines()[0]}. What was finished before is kept: run the same again"
+        ) from error
+
+
 def _sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for other databases, and for SQLite in memory."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise SearchError(f"{url!r} is no database URL; expected such as sqlite:///study.db") from error
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None

@@ -25,7 +25,7 @@ from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, failures_named, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -121,7 +121,7 @@ def run_study(
         batch_size=workload.batch_size,
         dtype=dtype_of(workload),
     )
-    with quiet():
+    with quiet(), failures_named(study_name):
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
@@ -144,7 +144,7 @@ def take_part(
         max_published=settings.max_published,
         fewer_steps=settings.fewer_steps,
     )
-    with quiet():
+    with quiet(), failures_named(study.study_name):
         _enqueue(study, space, todo)
         if settings.max_predicted and PREDICTOR not in study.user_attrs:
             count, target = settings.max_predicted, settings.target_speedup
@@ -153,13 +153,7 @@ def take_part(
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
         objective = Objective(evaluator, space, metric, settings.trials)
-        try:
-            _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
-        except optuna.exceptions.StorageInternalError as error:
-            raise SearchError(
-                f"the database of study {study.study_name!r} failed, or was away for too long: "
-                f"{str(error.__cause__ or error).splitlines()[0]}. What was finished before is kept: run the same again"
-            ) from error
+        _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
     return StudyResult.from_study(study)
 
 
