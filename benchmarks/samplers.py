@@ -180,9 +180,8 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             curves = np.array(row["curves"])
             trials = np.arange(1, curves.shape[1] + 1)
             axes.fill_between(trials, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
-            axes.plot(
-                trials, curves.mean(axis=0), dash, color=color, marker=marker, markevery=5, markersize=4, label=row["name"]
-            )
+            look = {"color": color, "marker": marker, "markevery": 5, "markersize": 4}
+            axes.plot(trials, curves.mean(axis=0), dash, label=row["name"], **look)
         axes.set(xlabel="trials", ylabel="share of the grid's hypervolume", ylim=(0.5, 1.005))
         axes.grid(visible=True)
         axes.legend(loc="lower right")
@@ -198,8 +197,8 @@ def markdown(result: dict[str, Any]) -> str:
         f"{', '.join(map(str, POWERS))}, cuts {', '.join(map(str, CUTS))}, features held or extrapolated along a line: "
         f"{result['points']} points, {result['schedules']} different schedules of {CALLS} DDIM steps of the bundled "
         f"model, each with the mean PSNR over {result['samples']} seeds; {result['front']} of them are the front. "
-        f"{result['budget']} trials, {result['seeds']} seeds of each sampler. Hypervolume is the area between the front "
-        "and the corner of the grid's lowest PSNR and the MACs of a full run; 1 is that of the whole front.\n\n"
+        f"{result['budget']} trials, {result['seeds']} seeds of each sampler. Hypervolume is the area between the "
+        "front and the corner of the grid's lowest PSNR and the MACs of a full run; 1 is that of the whole front.\n\n"
         f"![Hypervolume against trials]({result['plot']})\n\n{markdown_table(result['rows'], COLUMNS)}"
     )
 

@@ -16,6 +16,7 @@ from deepcadence.search.joining import join_study
 from deepcadence.search.predicted_front import Point, predicted_front
 from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, Metric, QualityFunction, psnr, ssim
+from deepcadence.search.racing import RacedOut
 from deepcadence.search.results import FailedTrial, StudyResult, TrialRecord
 from deepcadence.search.select import select
 from deepcadence.search.settings import StudySettings
@@ -45,6 +46,7 @@ __all__ = [
     "PredictorInfo",
     "Progress",
     "QualityFunction",
+    "RacedOut",
     "Reference",
     "SearchError",
     "SearchSpace",
