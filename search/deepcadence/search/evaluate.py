@@ -169,9 +169,9 @@ class Evaluator:
     def measure_candidate(
         self, candidate: Candidate, *, phase: str | None = None, enough: Enough | None = None
     ) -> Measurement:
-        """Run what a trial asks for, a schedule or fewer steps (which is never stopped); see `measure`."""
+        """Run what a trial asks for, a schedule or fewer steps; see `measure`."""
         if candidate.calls is None:
-            return self.measure_fewer_steps(candidate.steps, phase=phase)
+            return self._measure(None, candidate.steps, self.fewer_steps_macs(candidate.steps), phase, enough)
         return self.measure(candidate.schedule(), phase=phase, enough=enough)
 
     def fewer_steps_macs(self, steps: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -99,34 +100,28 @@ class Objective:
 
     def _measure(self, candidate: Candidate, others: list[FrozenTrial], races: bool) -> dict[str, Any]:
         """The trial's record; that of a `RacedOut` if its race is lost."""
-        what = candidate.model_dump(mode="json")
-        rival = self._rival(candidate, others) if races else None
-        if rival is None:
-            return what | _figures(self._evaluator.measure_candidate(candidate))
-        number, best = rival
+        known = [t.user_attrs[RECORD] | {"number": t.number} for t in others if races and _is_measured(t)]
 
-        def lost(so_far: Measurement) -> bool:
-            return is_lost(so_far.values(self._metric).tolist(), best, self._looks)
+        def winner(so_far: Measurement) -> dict[str, Any] | None:
+            """The rival, if the race is lost."""
+            rival = rival_of(so_far.mean_macs, known, self._metric)
+            values = so_far.values(self._metric).tolist()
+            return rival if rival and is_lost(values, rival[f"{self._metric}_samples"], self._looks) else None
 
+        lost = (lambda so_far: winner(so_far) is not None) if races else None
         measured = self._evaluator.measure_candidate(candidate, enough=lost)
-        values = measured.values(self._metric).double()
-        if len(values) == len(best):
+        what, values = candidate.model_dump(mode="json"), measured.values(self._metric).tolist()
+        rival = winner(measured)
+        if rival is None or len(values) == len(self._evaluator.workload.seeds):
             return what | _figures(measured)
         return what | {
-            "rival": number,
+            "rival": rival["number"],
             "samples": len(values),
-            "behind": sum(best[: len(values)]) / len(values) - float(values.mean()),
+            "behind": fmean(rival[f"{self._metric}_samples"][: len(values)]) - fmean(values),
             "mean_macs": measured.mean_macs,
             "speedup": measured.speedup,
             "reused_from": None,
         }
-
-    def _rival(self, candidate: Candidate, others: list[FrozenTrial]) -> tuple[int, list[float]] | None:
-        """The trial to beat, and its quality per seed."""
-        records = [t.user_attrs[RECORD] | {"number": t.number} for t in others if _is_measured(t)]
-        macs = self._evaluator.macs
-        rival = rival_of(candidate.schedule().mean_macs(macs.full, macs.partial), records, self._metric)
-        return None if rival is None else (rival["number"], rival[f"{self._metric}_samples"])
 
 
 def _is_measured(trial: FrozenTrial) -> bool:
