@@ -62,9 +62,7 @@ def test_what_is_left_is_measured_on_all_seeds_and_savings_are_counted(raced: St
             assert (first.calls, first.order) == (trial.calls, trial.order)
 
 
-def test_a_resumed_race_is_the_same_race_and_racing_may_be_left(
-    runners: Workload, raced: StudyResult, storage: Path
-) -> None:
+def test_a_resumed_race_is_the_same_race_and_can_be_left(runners: Workload, raced: StudyResult, storage: Path) -> None:
     run_study(runners, storage=storage, trials=2, **SMALL)
     resumed = run_study(runners, storage=storage, trials=TRIALS, **SMALL)
     assert [(t.number, t.calls, t.samples) for t in resumed.raced_out] == [

@@ -108,8 +108,10 @@ class Objective:
             values = so_far.values(self._metric).tolist()
             return rival if rival and is_lost(values, rival[f"{self._metric}_samples"], self._looks) else None
 
-        lost = (lambda so_far: winner(so_far) is not None) if races else None
-        measured = self._evaluator.measure_candidate(candidate, enough=lost)
+        def lost(so_far: Measurement) -> bool:
+            return winner(so_far) is not None
+
+        measured = self._evaluator.measure_candidate(candidate, enough=lost if races else None)
         what, values = candidate.model_dump(mode="json"), measured.values(self._metric).tolist()
         rival = winner(measured)
         if rival is None or len(values) == len(self._evaluator.workload.seeds):
