@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +38,6 @@ INTERVALS, CENTERS, POWERS = range(2, 11), range(0, CALLS, 7), (1.1, 1.5, 1.9, 2
 CUTS, ORDERS = (0, 1, 2), (0, 1)
 POWER_STEP = 0.4
 
-Order = Literal[0, 1]
 Point = tuple[float, float]  # PSNR in dB, and MACs as a part of a full run's
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {  # by seed and budget
@@ -58,7 +57,7 @@ COLUMNS = {
 }
 
 
-def candidate(interval: int, center: int, power: float, cut: int, order: Order) -> Candidate:
+def candidate(interval: int, center: int, power: float, cut: int, order: Any) -> Candidate:
     """A point of the grid."""
     schedule = nonuniform(CALLS, interval, cut, center, power)
     label = f"1:{interval} cut {cut} c={center} p={power:g}"
@@ -67,7 +66,8 @@ def candidate(interval: int, center: int, power: float, cut: int, order: Order) 
 
 def grid() -> dict[str, Candidate]:
     """All schedules of the grid, by key."""
-    return {c.key: c for c in (candidate(*each) for each in product(INTERVALS, CENTERS, POWERS, CUTS, ORDERS))}
+    points = product(INTERVALS, CENTERS, POWERS, CUTS, ORDERS)
+    return {each.key: each for each in (candidate(*point) for point in points)}
 
 
 _evaluator: Evaluator
@@ -133,7 +133,7 @@ def play(make: Callable[[int, int], BaseSampler], seed: int, budget: int, table:
         center = trial.suggest_int("center", CENTERS[0], CENTERS[-1], step=CENTERS.step)
         power = round(trial.suggest_float("power", POWERS[0], POWERS[-1], step=POWER_STEP), 4)
         cut, order = trial.suggest_categorical("cut", CUTS), trial.suggest_categorical("order", ORDERS)
-        found.append(candidate(interval, center, power, cut, order).key)  # type: ignore[arg-type]
+        found.append(candidate(interval, center, power, cut, order).key)
         return table[found[-1]]
 
     with quiet():
@@ -180,7 +180,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
             curves = np.array(row["curves"])
             trials = np.arange(1, curves.shape[1] + 1)
             axes.fill_between(trials, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12, linewidth=0)
-            look = {"color": color, "marker": marker, "markevery": 5, "markersize": 4}
+            look: Any = {"color": color, "marker": marker, "markevery": 5, "markersize": 4}
             axes.plot(trials, curves.mean(axis=0), dash, label=row["name"], **look)
         axes.set(xlabel="trials", ylabel="share of the grid's hypervolume", ylim=(0.5, 1.005))
         axes.grid(visible=True)

@@ -134,8 +134,8 @@ def test_moments_of_ranks_are_those_of_all_their_samples(monkeypatch: pytest.Mon
     whole, parts = Moments(), [Moments() for _ in range(3)]  # the last one has no samples
     for moments, rows in zip((whole, *parts), (samples, samples[:2], samples[2:], samples[:0]), strict=True):
         moments.add(rows)
-    rows = iter([torch.tensor([2, 5, 0]), *(_stacked(parts, name) for name in ("_mean", "_squares"))])
-    monkeypatch.setattr("deepcadence.probe._moments.gather", lambda _: next(rows))
+    gathered = iter([torch.tensor([2, 5, 0]), *(_stacked(parts, name) for name in ("_mean", "_squares"))])
+    monkeypatch.setattr("deepcadence.probe._moments.gather", lambda _: next(gathered))
     parts[2].join((2, 3))
     assert parts[2].count == 7
     torch.testing.assert_close(parts[2].mean, whole.mean, equal_nan=True)

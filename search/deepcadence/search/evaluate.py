@@ -187,8 +187,12 @@ class Evaluator:
         enough: Enough | None = None,
     ) -> Measurement:
         _ = self.reference  # before a schedule is attached
-        stop = None if enough is None else lambda *done: enough(self._measured(*done, macs))
-        return self._measured(*self._run(phase, schedule, steps, stop), macs)
+
+        def measured(batches: list[Tensor], seconds: list[float]) -> Measurement:
+            return self._measured(batches, seconds, macs)
+
+        stop = None if enough is None else lambda batches, seconds: enough(measured(batches, seconds))
+        return measured(*self._run(phase, schedule, steps, stop))
 
     def _measured(self, batches: list[Tensor], seconds: list[float], macs: float) -> Measurement:
         images = torch.cat(batches)

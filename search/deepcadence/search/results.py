@@ -92,24 +92,28 @@ class StudyResult(BaseModel):
     @property
     def evaluations(self) -> int:
         """Schedules and step counts that were run, each once, to the end or until they were given up."""
-        return sum(trial.reused_from is None for trial in (*self.trials, *self.raced_out))
+        return sum(trial.reused_from is None for trial in self._ended)
 
     @property
     def evaluations_saved(self) -> float:
         """Runs over all seeds that the trials did without: known ones, and what was left of those given up."""
-        known = sum(trial.reused_from is not None for trial in (*self.trials, *self.raced_out))
+        known = sum(trial.reused_from is not None for trial in self._ended)
         return known + sum(1 - self._part(trial) for trial in self.raced_out if trial.reused_from is None)
 
     @property
     def savings_words(self) -> str:
         """Which evaluations the study saved, in words."""
-        trials = (*self.trials, *self.raced_out)
-        known = sum(trial.reused_from is not None for trial in trials)
+        count = len(self._ended)
+        known = sum(trial.reused_from is not None for trial in self._ended)
         raced = sum(trial.reused_from is None for trial in self.raced_out)
         return (
-            f"Of {len(trials)} trials {known} had calls that were measured before, and {raced} were given up before "
-            f"their last seed, which saved {self.evaluations_saved:.1f} of {len(trials)} evaluations."
+            f"Of {count} trials {known} had calls that were measured before, and {raced} were given up before their "
+            f"last seed, which saved {self.evaluations_saved:.1f} of {count} evaluations."
         )
+
+    @property
+    def _ended(self) -> list[TrialRecord | RacedOut]:
+        return [*self.trials, *self.raced_out]
 
     @property
     def used_cuts(self) -> tuple[int, ...]:
