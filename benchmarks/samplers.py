@@ -116,9 +116,9 @@ def _lines(file: Path) -> Iterator[tuple[str, float, list[float]]]:
 
 def hypervolume(points: Sequence[Point], worst: float) -> float:
     """Area between the points' front and the corner of PSNR `worst` and the MACs of a full run, in dB."""
-    area, best, bound = 0.0, worst, 1.0
+    area, best = 0.0, worst
     for psnr, cost in sorted(points, key=lambda point: (point[1], -point[0])):
-        if psnr > best and cost < bound:
+        if psnr > best:
             area += (psnr - best) * (1.0 - cost)
             best = psnr
     return area

@@ -18,6 +18,7 @@ from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, Metric, QualityFunction, psnr, ssim
 from deepcadence.search.racing import RacedOut
 from deepcadence.search.results import FailedTrial, StudyResult, TrialRecord
+from deepcadence.search.sampler import Sampler
 from deepcadence.search.select import select
 from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace, cuts_within_reach
@@ -48,6 +49,7 @@ __all__ = [
     "QualityFunction",
     "RacedOut",
     "Reference",
+    "Sampler",
     "SearchError",
     "SearchSpace",
     "StudyResult",

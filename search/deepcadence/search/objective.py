@@ -116,10 +116,12 @@ class Objective:
         rival = winner(measured)
         if rival is None or len(values) == len(self._evaluator.workload.seeds):
             return what | _figures(measured)
+        behind = fmean(rival[f"{self._metric}_samples"][: len(values)]) - fmean(values)
         return what | {
             "rival": rival["number"],
             "samples": len(values),
-            "behind": fmean(rival[f"{self._metric}_samples"][: len(values)]) - fmean(values),
+            "behind": behind,
+            "quality": rival[self._metric] - behind,
             "mean_macs": measured.mean_macs,
             "speedup": measured.speedup,
             "reused_from": None,

@@ -30,6 +30,7 @@ class RacedOut(Candidate):
         rival: number of the trial that it raced against, which costs no more and is better.
         samples: search seeds that it was run on, the first.
         behind: the rival's quality less its own, mean over these seeds.
+        quality: the rival's, over all seeds, less `behind`: an estimate of its own.
         mean_macs, speedup: as in `TrialRecord`.
         reused_from: the earlier trial with the same calls that was given up; None if it was run.
     """
@@ -38,6 +39,7 @@ class RacedOut(Candidate):
     rival: int
     samples: int
     behind: float
+    quality: float
     mean_macs: float
     speedup: float
     reused_from: int | None = None

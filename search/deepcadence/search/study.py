@@ -23,7 +23,7 @@ from deepcadence.search.predicting import predict
 from deepcadence.search.quality import Metric, QualityFunction, metric_name
 from deepcadence.search.racing import in_laps
 from deepcadence.search.results import StudyResult, TrialRecord
-from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.sampler import Sampler, TrialSeeded
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, open_storage, quiet
@@ -52,6 +52,7 @@ def run_study(
     fewer_steps: Iterable[int] | None = None,
     max_predicted: int = 24,
     target_speedup: float | None = None,
+    sampler: Sampler = "gp",
     racing: bool = True,
     heartbeat: int = 30,
     progress: Progress | None = None,
@@ -85,6 +86,7 @@ def run_study(
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
         target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it.
+        sampler: what proposes the trials of the search: "gp", Gaussian processes, or "tpe"; see `Sampler`.
         racing: with 16 seeds or more, give up trials of the search once a test says that they stay behind a schedule
             that costs no more; see `RacedOut`. Batches then hold a quarter of the seeds at most. False measures all
             trials on all seeds, as it takes to compare kinds of schedules.
@@ -122,13 +124,14 @@ def run_study(
         fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
         max_predicted=max_predicted,
         target_speedup=target_speedup,
+        sampler=sampler,
         racing=racing,
         prompts=workload.prompts,
         batch_size=workload.batch_size,
         dtype=dtype_of(workload),
     )
     with quiet():
-        study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
+        study = _open(open_storage(storage, heartbeat=heartbeat), study_name, TrialSeeded(sampler, seed))
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
     return take_part(study, evaluator, space, name, settings, progress, on_trial)
@@ -263,11 +266,11 @@ class _Worker:
             self._on_trial(TrialRecord.model_validate({**trial.user_attrs[RECORD], "number": trial.number}))
 
 
-def _open(storage: BaseStorage, study_name: str, seed: int) -> optuna.Study:
+def _open(storage: BaseStorage, study_name: str, sampler: TrialSeeded) -> optuna.Study:
     return optuna.create_study(
         storage=storage,
         study_name=study_name,
-        sampler=TrialSeededTPE(seed),
+        sampler=sampler,
         directions=("maximize", "minimize"),
         load_if_exists=True,
     )
