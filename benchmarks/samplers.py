@@ -9,6 +9,7 @@ table, and with --out writes it as OUT.md, all figures as OUT.json and the plot 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import time
@@ -28,7 +29,7 @@ from rich.progress import track
 from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
 from deepcadence.probe import Workload, load_pipeline
 from deepcadence.reports._style import cut_look, figure_style
-from deepcadence.schedules import nonuniform
+from deepcadence.schedules import nonuniform, write_atomically
 from deepcadence.search import Candidate, Evaluator
 from deepcadence.search.candidates import from_schedule
 from deepcadence.search.storage import quiet
@@ -39,6 +40,7 @@ CUTS, ORDERS = (0, 1, 2), (0, 1)
 POWER_STEP = 0.4
 
 Point = tuple[float, float]  # PSNR in dB, and MACs as a part of a full run's
+Line = tuple[str, float, list[float]]  # key, MACs as a part, PSNR per seed
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {  # by seed and budget
     "TPE": lambda seed, _: TPESampler(seed=seed, n_startup_trials=10, constant_liar=True),
@@ -70,20 +72,16 @@ def grid() -> dict[str, Candidate]:
     return {each.key: each for each in (candidate(*point) for point in points)}
 
 
-_evaluator: Evaluator
-
-
-def _begin(model: str, samples: int, device: str) -> None:
-    """Set a process up; its reference run is made here."""
-    global _evaluator  # noqa: PLW0603 - a process of a pool has nowhere else
+@functools.cache
+def _evaluator(model: str, samples: int, device: str) -> Evaluator:
+    """One for each process."""
     torch.set_num_threads(1)
-    workload = Workload(load_pipeline(model, device=device), steps=CALLS, seeds=range(samples), batch_size=samples)  # type: ignore[arg-type]
-    _evaluator = Evaluator(workload)
-    _ = _evaluator.reference
+    seeds = tuple(range(samples))
+    return Evaluator(Workload(load_pipeline(model, device=device), steps=CALLS, seeds=seeds, batch_size=samples))
 
 
-def _measure(what: Candidate) -> tuple[str, float, list[float]]:
-    measured = _evaluator.measure_candidate(what)
+def _measure(setting: tuple[str, int, str], what: Candidate) -> Line:
+    measured = _evaluator(*setting).measure_candidate(what)
     return what.key, 1 / measured.speedup, [round(float(value), 4) for value in measured.psnr]
 
 
@@ -92,22 +90,19 @@ def measured_grid(arguments: argparse.Namespace) -> dict[str, Point]:
     arguments.work.mkdir(parents=True, exist_ok=True)
     file = arguments.work / f"grid-{arguments.samples}.jsonl"
     known = {line[0]: line for line in _lines(file)}
+    write_atomically(file, "".join(json.dumps(line) + "\n" for line in known.values()))  # without half a line
     todo = [each for key, each in grid().items() if key not in known]
-    pool = ProcessPoolExecutor(
-        arguments.workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(arguments.model, arguments.samples, arguments.device),
-    )
+    measure = functools.partial(_measure, (arguments.model, arguments.samples, arguments.device))
+    pool = ProcessPoolExecutor(arguments.workers, mp_context=multiprocessing.get_context("spawn"))
     with pool, file.open("a") as out:
-        for line in track(pool.map(_measure, todo), "grid", total=len(todo)):
+        for line in track(pool.map(measure, todo), "grid", total=len(todo)):
             known[line[0]] = line
             out.write(json.dumps(line) + "\n")
             out.flush()
     return {key: (float(np.mean(known[key][2])), known[key][1]) for key in grid()}
 
 
-def _lines(file: Path) -> Iterator[tuple[str, float, list[float]]]:
+def _lines(file: Path) -> Iterator[Line]:
     """What was written whole."""
     for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
         if line.endswith("\n"):
