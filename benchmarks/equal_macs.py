@@ -61,6 +61,7 @@ def study(workload: Workload, arguments: argparse.Namespace) -> StudyResult:
             storage=arguments.work / "study.db",
             trials=arguments.trials,
             max_predicted=arguments.predicted,
+            racing=False,  # the family in (c, p) is compared as well, so all of it is measured
             progress=show,
         )
 

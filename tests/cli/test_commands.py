@@ -94,6 +94,7 @@ def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tm
     assert HeldOut.load(tmp_path / "schedule.held-out.json").schedule == schedule
     assert "3 held-out samples" in result.stdout
     assert "fewer steps" in result.stdout
+    assert "given up before their last seed, which saved" in result.stderr
     assert all(Schedule.load(path).quality for path in (tmp_path / "front").iterdir())
     trials = len(StudyResult.from_storage("sqlite:///study.db").trials)
 
@@ -106,6 +107,7 @@ def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tm
     page = (tmp_path / "r.html").read_text()
     assert "<svg" in page
     assert "held-out" in page
+    assert "given up before their last seed, which saved" in page
     assert invoke("report", *report).exit_code == 0  # a report replaces a report
 
 

@@ -7,7 +7,7 @@ A page is run from top to bottom, in a folder and a namespace of its own, as a r
   command are what it must print;
 - `json` and `toml` are parsed, and JSON is loaded where it is a schedule;
 - `bash` must have no error of syntax, and its lines that begin with deepcadence are run; so are the commands of the
-  containers in `yaml`.
+  containers in `yaml`. Of what torchrun is to start, one process is run.
 
 A language that is none of these fails, so that nothing is passed over. What takes long is made small on the way, by
 `SMALLER`: the same text with other numbers.
@@ -137,7 +137,7 @@ class Page:
         checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, f"{place}: {checked.stderr}"
         for line in re.sub(r" *\\\n *", " ", block.text).splitlines():
-            if line.strip().startswith("deepcadence"):
+            if line.strip().startswith(("deepcadence", "torchrun")):
                 self._command(line.strip(), place)
 
     def _jobs(self, block: Block, place: str) -> None:
@@ -146,6 +146,7 @@ class Page:
                 self._command(shlex.join(container["command"]), place)
 
     def _command(self, command: str, place: str) -> str:
+        command = re.sub(r"^torchrun --nproc-per-node \d+ -m deepcadence\.cli ", "deepcadence ", command)
         words = shlex.split(command)
         if words[0] == "deepcadence":
             return self._deepcadence(smaller(command), place)

@@ -194,3 +194,9 @@ def test_half_precision() -> None:
     half = probe(workload)
     assert half.meta.dtype == "bfloat16"
     torch.testing.assert_close(half.cosine, full.cosine, atol=0.15, rtol=0)
+
+
+def test_every_rank_needs_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepcadence.probe.probing.gather", lambda values: torch.stack([values, values]))
+    with pytest.raises(ProfileError, match="seeds: found 1, expected at least 2, one for each rank"):
+        probe(ddim(seeds=(0,)))

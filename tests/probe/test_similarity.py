@@ -126,3 +126,21 @@ def test_mean_and_spread() -> None:
     single = Moments()
     single.add(samples[:1])
     assert single.std.isnan().all()
+
+
+def test_moments_of_ranks_are_those_of_all_their_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = torch.randn(7, 2, 3, generator=torch.Generator().manual_seed(0)) + 5
+    samples[:, 0, 0] = float("nan")
+    whole, parts = Moments(), [Moments() for _ in range(3)]  # the last one has no samples
+    for moments, rows in zip((whole, *parts), (samples, samples[:2], samples[2:], samples[:0]), strict=True):
+        moments.add(rows)
+    gathered = iter([torch.tensor([2, 5, 0]), *(_stacked(parts, name) for name in ("_mean", "_squares"))])
+    monkeypatch.setattr("deepcadence.probe._moments.gather", lambda _: next(gathered))
+    parts[2].join((2, 3))
+    assert parts[2].count == 7
+    torch.testing.assert_close(parts[2].mean, whole.mean, equal_nan=True)
+    torch.testing.assert_close(parts[2].std, whole.std, equal_nan=True)
+
+
+def _stacked(parts: list[Moments], name: str) -> torch.Tensor:
+    return torch.stack([getattr(moments, name).expand(2, 3) for moments in parts])

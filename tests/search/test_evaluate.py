@@ -5,7 +5,7 @@ import torch
 
 from deepcadence.probe import Workload, count_macs
 from deepcadence.schedules import from_full_calls, uniform
-from deepcadence.search import PSNR_CAP, Evaluator, SearchError
+from deepcadence.search import PSNR_CAP, Evaluator, Measurement, SearchError
 from tests import tiny
 
 
@@ -75,3 +75,19 @@ def test_a_reference_that_is_not_finite_is_an_error() -> None:
         pipe.unet.conv_out.bias.fill_(float("nan"))
     with pytest.raises(SearchError, match="not finite"):
         _ = Evaluator(Workload(pipe, steps=2, seeds=(0,))).reference
+
+
+def test_a_measurement_that_is_stopped_covers_the_first_batches(workload: Workload) -> None:
+    evaluator, seen = Evaluator(workload), []
+
+    def enough(so_far: Measurement) -> bool:
+        seen.append(so_far.psnr)
+        return True
+
+    whole = evaluator.measure(uniform(6, 2, 0))
+    stopped = evaluator.measure(uniform(6, 2, 0), enough=enough)
+    assert torch.equal(stopped.psnr, whole.psnr[:2])
+    assert torch.equal(stopped.ssim, whole.ssim[:2])
+    assert [torch.equal(psnr, stopped.psnr) for psnr in seen] == [True]
+    assert stopped.mean_macs == whole.mean_macs
+    assert torch.equal(evaluator.measure(uniform(6, 2, 0), enough=lambda _: False).psnr, whole.psnr)

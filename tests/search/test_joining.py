@@ -44,6 +44,8 @@ def test_settings_say_how_the_study_is_run(workload: Workload, begun: Path) -> N
         fewer_steps=(3,),
         max_predicted=0,
         target_speedup=None,
+        sampler="gp",
+        racing=True,
         prompts=(),
         batch_size=2,
         dtype="float32",

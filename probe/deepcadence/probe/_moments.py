@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from deepcadence.probe.ranks import gather
+
 __all__ = ["Moments"]
 
 
@@ -12,8 +14,8 @@ class Moments:
 
     def __init__(self) -> None:
         self.count = 0
-        self._mean = torch.zeros(())
-        self._squares = torch.zeros(())
+        self._mean = torch.zeros((), dtype=torch.float64)
+        self._squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, samples: torch.Tensor) -> None:
         """Take in samples, the first dimension of `samples`."""
@@ -23,6 +25,17 @@ class Moments:
             delta = value - self._mean
             self._mean = self._mean + delta / self.count
             self._squares = self._squares + delta * (value - self._mean)
+
+    def join(self, shape: tuple[int, ...]) -> None:
+        """Take in the samples, of that shape, of all other ranks, which do the same."""
+        counts = gather(torch.tensor(self.count))
+        if len(counts) == 1 or not counts.any():
+            return
+        means, squares = gather(self._mean.expand(shape)), gather(self._squares.expand(shape))
+        parts = counts.double().reshape(-1, *[1] * len(shape))
+        self.count = int(counts.sum())
+        self._mean = (parts * means).sum(0) / self.count
+        self._squares = (squares + parts * (means - self._mean).square()).sum(0)
 
     @property
     def mean(self) -> torch.Tensor:

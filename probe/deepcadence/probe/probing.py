@@ -14,6 +14,7 @@ from deepcadence.probe.info import ProfileInfo
 from deepcadence.probe.macs import Macs, count_macs
 from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memory
 from deepcadence.probe.profile import Profile
+from deepcadence.probe.ranks import gather, share
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import compare
 from deepcadence.probe.workload import Workload
@@ -41,7 +42,8 @@ def probe(
 
     The time goes into runs of the whole model, one for each sample, and into the partial calls that the output errors
     take: one per cut, per call, and per older feature that is tried. `max_distance` and `error_samples` bound the
-    latter.
+    latter. In a process group of `torch.distributed` (through gloo, or the default backends) each rank takes some of
+    the samples, and all get the same profile.
 
     Args:
         workload: what to run; its `seeds` are the samples.
@@ -75,8 +77,10 @@ class _Probe:
         seed: int,
         progress: Progress | None,
     ) -> None:
-        if not workload.seeds:
-            raise ProfileError("seeds: found none, expected at least one")
+        ranks = len(gather(torch.zeros(())))
+        if len(workload.seeds) < ranks:
+            expected = "at least one" if ranks == 1 else f"at least {ranks}, one for each rank"
+            raise ProfileError(f"seeds: found {len(workload.seeds) or 'none'}, expected {expected}")
         self.workload = workload
         self.model = denoiser(workload.pipeline)
         family = family_of(self.model)
@@ -89,15 +93,22 @@ class _Probe:
         self.plan: MemoryPlan = plan_memory(workload, self.trace, shapes, memory_limit, max_distance, seed)
         number = len(workload.seeds) if error_samples is None else error_samples
         self.error_seeds = workload.seeds[:number] if self.plan.max_distance else ()
+        mine = set(share(workload.seeds))
+        self.shares = [
+            (tuple(seed for seed in seeds if seed in mine), distance)
+            for seeds, distance in (
+                (self.error_seeds, self.plan.max_distance),
+                (workload.seeds[len(self.error_seeds) :], 0),
+            )
+        ]
         self.progress = progress
         self.done, self.total = 0, self._total_calls()
         self.moments = {name: Moments() for name in _MEASURES}
         self.timesteps: tuple[float, ...] | None = None
 
     def run(self) -> Profile:
-        """Run all batches, those with output errors first."""
-        others = self.workload.seeds[len(self.error_seeds) :]
-        for seeds, distance in ((self.error_seeds, self.plan.max_distance), (others, 0)):
+        """Run all batches of this rank, those with output errors first."""
+        for seeds, distance in self.shares:
             for batch in self.workload.replace(seeds=seeds, batch_size=self.plan.batch_size).batches():
                 self._run_batch(batch, distance)
         return Profile(**self._matrices(), meta=self._meta())
@@ -153,6 +164,7 @@ class _Probe:
         shape = len(self.cuts), self.trace.num_calls, self.trace.num_calls
         matrices: dict[str, torch.Tensor] = {}
         for name, moments in self.moments.items():
+            moments.join(shape)
             matrices[name] = moments.mean.expand(shape).clone() if moments.count else torch.full(shape, float("nan"))
             matrices[f"{name}_std"] = moments.std.expand(shape).clone()
         return matrices
@@ -178,10 +190,11 @@ class _Probe:
         )
 
     def _total_calls(self) -> int:
-        """Full calls of all samples, and the partial calls of those whose output errors are measured."""
+        """Full calls of this rank's samples, and the partial calls of those whose output errors are measured."""
         calls, reach = self.trace.num_calls, self.plan.max_distance
         partial = len(self.cuts) * sum(min(call, reach) for call in range(calls))
-        return self.trace.sides * (calls * len(self.workload.seeds) + partial * len(self.error_seeds))
+        tried, others = (len(seeds) for seeds, _ in self.shares)
+        return self.trace.sides * (calls * (tried + others) + partial * tried)
 
     def _tell(self, calls: int) -> None:
         self.done += calls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
-from deepcadence.cli.console import note, print_json
+from deepcadence.cli.console import is_quiet, note, print_json, quietly
 from deepcadence.cli.options import BatchSize, Cuts, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
@@ -51,28 +51,37 @@ def probe(
     Writes a profile: cosine similarity, relative L2 and L1 distance, and the relative error of the model's output.
     `deepcadence report` draws it; `deepcadence search` starts from it.
 
+    Under torchrun each process takes some of the samples, on a GPU of its own:
+    torchrun --nproc-per-node 4 -m deepcadence.cli probe ...
+
     Example:  deepcadence probe ./my-model --steps 50 --seeds 16 --device cuda --dtype float16 -o profile.safetensors
     """
     from deepcadence.cli.outputs import Kind, check_output
     from deepcadence.cli.workload import load_workload, read_prompts
     from deepcadence.probe import estimate_memory
     from deepcadence.probe import probe as run_probe
+    from deepcadence.probe.ranks import process_group
 
     check_output(out, Kind.profile)
     limit = read_bytes(memory_limit)
-    workload = load_workload(
-        model,
-        steps=steps,
-        seeds=tuple(range(seeds)),
-        prompts=read_prompts(prompts),
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-    )
     on_interrupt("No profile was written; the same command starts over.")
-    note(f"memory: {estimate_memory(workload, cuts or None, memory_limit=limit, max_distance=max_distance)}")
-    with progress() as report:
-        profile = run_probe(workload, cuts=cuts or None, memory_limit=limit, max_distance=max_distance, progress=report)
+    with process_group() as rank, quietly(is_quiet() or rank > 0):
+        workload = load_workload(
+            model,
+            steps=steps,
+            seeds=tuple(range(seeds)),
+            prompts=read_prompts(prompts),
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+        )
+        note(f"memory: {estimate_memory(workload, cuts or None, memory_limit=limit, max_distance=max_distance)}")
+        with progress() as report:
+            profile = run_probe(
+                workload, cuts=cuts or None, memory_limit=limit, max_distance=max_distance, progress=report
+            )
+    if rank > 0:
+        return
     profile.save(out)
     note(f"wrote {out}: cuts {', '.join(map(str, profile.cuts))}, {profile.num_calls} calls, {seeds} samples")
     note(f"next: deepcadence search {model} --profile {out} --target-speedup 2 -o schedule.json")

@@ -110,7 +110,7 @@ class Measured:
         failed = f", {len(self.study.failed)} failed" if self.study.failed else ""
         return (
             f"study “{self.study.study_name}”, {len(self.study.trials)} trials{failed}, {_seeds(self.study.seeds)}; "
-            f"it cost as much as {self.study.search_cost:.1f} full runs over these seeds"
+            f"it cost as much as {self.study.search_cost:.1f} full runs over these seeds. {self.study.savings_words}"
         )
 
     def _created(self) -> str:

@@ -16,7 +16,9 @@ from deepcadence.search.joining import join_study
 from deepcadence.search.predicted_front import Point, predicted_front
 from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, Metric, QualityFunction, psnr, ssim
+from deepcadence.search.racing import RacedOut
 from deepcadence.search.results import FailedTrial, StudyResult, TrialRecord
+from deepcadence.search.sampler import Sampler
 from deepcadence.search.select import select
 from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace, cuts_within_reach
@@ -45,7 +47,9 @@ __all__ = [
     "PredictorInfo",
     "Progress",
     "QualityFunction",
+    "RacedOut",
     "Reference",
+    "Sampler",
     "SearchError",
     "SearchSpace",
     "StudyResult",

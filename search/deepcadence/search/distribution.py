@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from deepcadence.probe.ranks import gather
 from deepcadence.search.errors import SearchError
 from deepcadence.search.quality import check_images
 
@@ -33,6 +34,9 @@ class DistributionValue(BaseModel):
 
 class DistributionMetric:
     """Accumulates images in batches, then gives FID (Heusel et al. 2017) or KID (Binkowski et al. 2018).
+
+    In a process group of `torch.distributed` (of the default backends) each rank adds some of the images, and all get
+    the value of all images.
 
     Args:
         metric: "fid" or "kid".
@@ -99,9 +103,15 @@ class DistributionMetric:
         """The value so far.
 
         Raises:
-            SearchError: fewer than two images in either set.
+            SearchError: fewer than two images in either set, or a rank that added none to one.
         """
-        real, generated = self._counts[True], self._counts[False]
+        counts = gather(torch.tensor([self._counts[True], self._counts[False]]))
+        real, generated = counts.sum(0).tolist()
+        if not counts.all() and len(counts) > 1:
+            raise SearchError(
+                f"{self.metric} needs images of every rank in each set, found {counts[:, 0].tolist()} real and "
+                f"{counts[:, 1].tolist()} generated ones"
+            )
         if min(real, generated) < 2:
             raise SearchError(f"{self.metric} needs at least 2 images in each set, found {real} and {generated}")
         value, std = self._compute_fid() if self.metric == "fid" else self._compute_kid(min(real, generated))

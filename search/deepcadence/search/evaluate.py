@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one way of running the model gives, on the seeds of a workload.
+    """What one way of running the model gives, on the seeds of a workload (the first n of them, if it was stopped).
 
     Attributes:
         psnr: (n,) dB against the uncached run, capped at 100; see `quality.psnr`.
@@ -58,6 +58,10 @@ class Measurement:
         if found is None:
             raise SearchError(f"{metric!r} was not measured: the evaluator was given no such function")
         return found
+
+
+Enough = Callable[[Measurement], bool]
+"""Whether what was measured on the first seeds is enough."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,13 @@ class Evaluator:
         check_images(images)
         return Reference(images, sum(seconds), self._per_sample(batches, seconds))
 
-    def measure(self, schedule: Schedule, *, phase: str | None = None) -> Measurement:
+    def measure(self, schedule: Schedule, *, phase: str | None = None, enough: Enough | None = None) -> Measurement:
         """Run with `schedule`.
 
         Args:
             schedule: as many calls as the reference makes.
             phase: what progress calls this; None reports no progress.
+            enough: asked after each batch but the last, with what was measured so far; True ends it there.
 
         Raises:
             SearchError: images that are not finite, a run that did not follow the schedule, or a schedule with reuse
@@ -155,26 +160,43 @@ class Evaluator:
                 'the MACs of a schedule with reuse mode "adaptive" depend on the input, so it cannot be compared at '
                 "equal MACs; give one that holds or extrapolates"
             )
-        return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase)
+        return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase, enough)
 
     def measure_fewer_steps(self, steps: int, *, phase: str | None = None) -> Measurement:
         """Run the same sampler, uncached, for `steps` steps from the same initial noise; see `measure`."""
         return self._measure(None, steps, self.fewer_steps_macs(steps), phase)
 
-    def measure_candidate(self, candidate: Candidate, *, phase: str | None = None) -> Measurement:
+    def measure_candidate(
+        self, candidate: Candidate, *, phase: str | None = None, enough: Enough | None = None
+    ) -> Measurement:
         """Run what a trial asks for, a schedule or fewer steps; see `measure`."""
         if candidate.calls is None:
-            return self.measure_fewer_steps(candidate.steps, phase=phase)
-        return self.measure(candidate.schedule(), phase=phase)
+            return self._measure(None, candidate.steps, self.fewer_steps_macs(candidate.steps), phase, enough)
+        return self.measure(candidate.schedule(), phase=phase, enough=enough)
 
     def fewer_steps_macs(self, steps: int) -> float:
         """Mean MACs of a run of `steps` steps, per call of the reference run and per sample."""
         return self.macs.full * self.calls_of(steps) / self.num_calls
 
-    def _measure(self, schedule: Schedule | None, steps: int | None, macs: float, phase: str | None) -> Measurement:
-        reference = self.reference.images
-        batches, seconds = self._run(phase, schedule, steps)
+    def _measure(
+        self,
+        schedule: Schedule | None,
+        steps: int | None,
+        macs: float,
+        phase: str | None,
+        enough: Enough | None = None,
+    ) -> Measurement:
+        _ = self.reference  # before a schedule is attached
+
+        def measured(batches: list[Tensor], seconds: list[float]) -> Measurement:
+            return self._measured(batches, seconds, macs)
+
+        stop = None if enough is None else lambda batches, seconds: enough(measured(batches, seconds))
+        return measured(*self._run(phase, schedule, steps, stop))
+
+    def _measured(self, batches: list[Tensor], seconds: list[float], macs: float) -> Measurement:
         images = torch.cat(batches)
+        reference = self.reference.images[: len(images)]
         return Measurement(
             psnr=psnr(images, reference),
             ssim=ssim(images, reference),
@@ -183,16 +205,22 @@ class Evaluator:
             wall_seconds=sum(seconds),
             seconds_per_sample=self._per_sample(batches, seconds),
             images=images if self._keep_images else None,
-            own=None if self._quality is None else own_quality(self._quality, images, reference, self._prompts()),
+            own=None
+            if self._quality is None
+            else own_quality(self._quality, images, reference, self._prompts(len(images))),
         )
 
-    def _prompts(self) -> tuple[str, ...]:
-        """Those of the images, one each; () for a model that takes none."""
+    def _prompts(self, count: int) -> tuple[str, ...]:
+        """Those of the first `count` images, one each; () for a model that takes none."""
         prompts = self.workload.prompts
-        return tuple(prompts[seed % len(prompts)] for seed in self.workload.seeds) if prompts else ()
+        return tuple(prompts[seed % len(prompts)] for seed in self.workload.seeds[:count]) if prompts else ()
 
     def _run(
-        self, phase: str | None, schedule: Schedule | None = None, steps: int | None = None
+        self,
+        phase: str | None,
+        schedule: Schedule | None = None,
+        steps: int | None = None,
+        stop: Callable[[list[Tensor], list[float]], bool] | None = None,
     ) -> tuple[list[Tensor], list[float]]:
         batches: list[Tensor] = []
         seconds: list[float] = []
@@ -208,6 +236,8 @@ class Evaluator:
                 done += len(seeds)
                 if phase is not None and self._progress is not None:
                     self._progress(phase, done, total)
+                if stop is not None and done < total and stop(batches, seconds):
+                    break
         return batches, seconds
 
     @staticmethod

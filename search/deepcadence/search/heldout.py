@@ -75,7 +75,7 @@ class HeldOut(Record):
         fewer_steps: the uncached sampler with the most steps within the budget; None likewise.
         seeds: that were run, none of them a search seed.
         num_calls, full_macs, seconds_per_sample: of the uncached reference run.
-        evaluations: runs over the search seeds that the study took, the reference not counted.
+        evaluations: what the study ran, the reference not counted; see `StudyResult.evaluations`.
     """
 
     schedule: Schedule

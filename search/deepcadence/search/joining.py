@@ -13,7 +13,7 @@ from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
 from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult, TrialRecord
-from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.sampler import TrialSeeded
 from deepcadence.search.settings import StudySettings
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import IDENTITY, open_storage, quiet
@@ -55,7 +55,7 @@ def join_study(
         study = optuna.load_study(
             study_name=study_name,
             storage=open_storage(storage, heartbeat=settings.heartbeat),
-            sampler=TrialSeededTPE(settings.seed),
+            sampler=TrialSeeded(settings.sampler, settings.seed),
         )
     identity = study.user_attrs[IDENTITY]
     check_function(identity["metric"], quality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -11,8 +12,9 @@ from deepcadence.search.agreement import PredictorInfo
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement
+from deepcadence.search.racing import is_lost, looks, rival_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, WORKER
+from deepcadence.search.storage import PREDICTOR, RACED_OUT, RECORD, WORKER
 from deepcadence.search.workers import this_worker
 
 CANDIDATE = "candidate"
@@ -26,20 +28,22 @@ class DroppedTrialError(SearchError):
 
 
 class Objective:
-    """Called by Optuna; returns (quality, mean MACs).
+    """Called by Optuna; returns (quality, mean MACs), or ends as "pruned" a trial that lost its race.
 
     Args:
         evaluator: runs things.
         space: where search trials come from.
         metric: quality to return, see `Measurement.values`.
         trials: how many search trials the study is to have; what parallel workers begin beyond that is dropped.
+        racing: whether search trials race.
     """
 
-    def __init__(self, evaluator: Evaluator, space: SearchSpace, metric: str, trials: int) -> None:
+    def __init__(self, evaluator: Evaluator, space: SearchSpace, metric: str, trials: int, racing: bool) -> None:
         self._evaluator = evaluator
         self._space = space
         self._metric = metric if metric in ("psnr", "ssim") else "own"
         self._trials = trials
+        self._looks = looks(evaluator.workload) if racing else 0
         self.last_number: int | None = None  # of the trial that was run last, unless it broke
 
     def prepare(self) -> None:
@@ -50,7 +54,7 @@ class Objective:
         self.last_number = trial.number
         try:
             return self._run(trial)
-        except (SearchError, optuna.exceptions.UpdateFinishedTrialError):
+        except (SearchError, optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError):
             raise
         except BaseException:
             self.last_number = None  # the error is no answer of the storage
@@ -60,12 +64,16 @@ class Objective:
         trial.set_user_attr(WORKER, this_worker())
         others = trial.study.get_trials(deepcopy=False)
         candidate = self._candidate(trial, others)
-        twin = _finished_twin(candidate, others)
+        races = self._looks > 0 and CANDIDATE not in trial.user_attrs
+        twin = _finished_twin(candidate, others, raced=races)
         try:
-            record = _reused(candidate, twin) if twin is not None else self._measure(candidate)
+            record = _reused(candidate, *twin) if twin is not None else self._measure(candidate, others, races)
         except SearchError as error:
             trial.set_user_attr(ERROR, {"label": candidate.label, "error": str(error)})
             raise
+        if "rival" in record:
+            trial.set_user_attr(RACED_OUT, record)
+            raise optuna.TrialPruned(f"{candidate.label!r} is behind trial {record['rival']}")
         trial.set_user_attr(RECORD, record)
         return float(record[self._metric]), float(record["mean_macs"])
 
@@ -86,12 +94,42 @@ class Objective:
     def _predicts(self, trial: optuna.Trial, others: list[FrozenTrial]) -> bool:
         """Whether predictions agree with what was measured so far, or too little was measured to say."""
         info = PredictorInfo.model_validate(trial.study.user_attrs[PREDICTOR])
-        records = [t.user_attrs[RECORD] for t in others if t.state == TrialState.COMPLETE and RECORD in t.user_attrs]
+        records = [t.user_attrs[RECORD] for t in others if _is_measured(t)]
         found = info.agreement({_key(record): record[self._metric] for record in records})
         return found is None or found.usable
 
-    def _measure(self, candidate: Candidate) -> dict[str, Any]:
-        return candidate.model_dump(mode="json") | _figures(self._evaluator.measure_candidate(candidate))
+    def _measure(self, candidate: Candidate, others: list[FrozenTrial], races: bool) -> dict[str, Any]:
+        """The trial's record; that of a `RacedOut` if its race is lost."""
+        known = [t.user_attrs[RECORD] | {"number": t.number} for t in others if races and _is_measured(t)]
+
+        def winner(so_far: Measurement) -> dict[str, Any] | None:
+            """The rival, if the race is lost."""
+            rival = rival_of(so_far.mean_macs, known, self._metric)
+            values = so_far.values(self._metric).tolist()
+            return rival if rival and is_lost(values, rival[f"{self._metric}_samples"], self._looks) else None
+
+        def lost(so_far: Measurement) -> bool:
+            return winner(so_far) is not None
+
+        measured = self._evaluator.measure_candidate(candidate, enough=lost if races else None)
+        what, values = candidate.model_dump(mode="json"), measured.values(self._metric).tolist()
+        rival = winner(measured)
+        if rival is None or len(values) == len(self._evaluator.workload.seeds):
+            return what | _figures(measured)
+        behind = fmean(rival[f"{self._metric}_samples"][: len(values)]) - fmean(values)
+        return what | {
+            "rival": rival["number"],
+            "samples": len(values),
+            "behind": behind,
+            "quality": rival[self._metric] - behind,
+            "mean_macs": measured.mean_macs,
+            "speedup": measured.speedup,
+            "reused_from": None,
+        }
+
+
+def _is_measured(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and RECORD in trial.user_attrs
 
 
 def _key(record: dict[str, Any]) -> str:
@@ -113,19 +151,20 @@ def is_alive(trial: FrozenTrial) -> bool:
     return trial.state != TrialState.FAIL or ERROR in trial.user_attrs
 
 
-def _finished_twin(candidate: Candidate, others: list[FrozenTrial]) -> FrozenTrial | None:
+def _finished_twin(
+    candidate: Candidate, others: list[FrozenTrial], *, raced: bool
+) -> tuple[int, dict[str, Any]] | None:
+    """Number and record of the trial that ran the same; `raced` takes one that was given up, too."""
+    names = {TrialState.COMPLETE: RECORD} | ({TrialState.PRUNED: RACED_OUT} if raced else {})
     for trial in others:
-        record = trial.user_attrs.get(RECORD)
-        if trial.state != TrialState.COMPLETE or record is None or record["reused_from"] is not None:
-            continue
-        if _key(record) == candidate.key:
-            return trial
+        record = trial.user_attrs.get(names.get(trial.state, ""))
+        if record is not None and record["reused_from"] is None and _key(record) == candidate.key:
+            return trial.number, record
     return None
 
 
-def _reused(candidate: Candidate, twin: FrozenTrial) -> dict[str, Any]:
-    own = candidate.model_dump(mode="json")
-    return {**twin.user_attrs[RECORD], **own, "reused_from": twin.number}
+def _reused(candidate: Candidate, number: int, record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, **candidate.model_dump(mode="json"), "reused_from": number}
 
 
 def _figures(measured: Measurement) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
 from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, reading
+from deepcadence.search.racing import RacedOut
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RACED_OUT, RECORD, reading
 
 
 class TrialRecord(Candidate):
@@ -63,6 +64,7 @@ class StudyResult(Record):
         model, sampler: what was searched for (the sampler without timesteps).
         cuts: the cuts of the search space.
         failed: trials without figures.
+        raced_out: trials that were given up after some of the seeds, since they cannot reach the front.
         fingerprint: hash over the denoiser's weights, prompts and call arguments, see `identity`.
         predictor: what was predicted; None if the study was run without.
     """
@@ -71,6 +73,7 @@ class StudyResult(Record):
     metric: str
     trials: tuple[TrialRecord, ...]
     failed: tuple[FailedTrial, ...]
+    raced_out: tuple[RacedOut, ...] = ()
     num_calls: Count
     steps: Count
     seeds: Annotated[tuple[Whole, ...], Field(min_length=1)]
@@ -86,8 +89,29 @@ class StudyResult(Record):
 
     @property
     def evaluations(self) -> int:
-        """Trials that were run, not reused: the search cost, in runs over all seeds (the reference is one more)."""
-        return sum(trial.reused_from is None for trial in self.trials)
+        """Schedules and step counts that were run, each once, to the end or until they were given up."""
+        return sum(trial.reused_from is None for trial in self._ended)
+
+    @property
+    def evaluations_saved(self) -> float:
+        """Runs over all seeds that the trials did without: known ones, and what was left of those given up."""
+        known = sum(trial.reused_from is not None for trial in self._ended)
+        return known + sum(1 - self._part(trial) for trial in self.raced_out if trial.reused_from is None)
+
+    @property
+    def savings_words(self) -> str:
+        """Which evaluations the study saved, in words."""
+        count = len(self._ended)
+        known = sum(trial.reused_from is not None for trial in self._ended)
+        raced = sum(trial.reused_from is None for trial in self.raced_out)
+        return (
+            f"Of {count} trials {known} had calls that were measured before, and {raced} were given up before their "
+            f"last seed, which saved {self.evaluations_saved:.1f} of {count} evaluations."
+        )
+
+    @property
+    def _ended(self) -> list[TrialRecord | RacedOut]:
+        return [*self.trials, *self.raced_out]
 
     @property
     def used_cuts(self) -> tuple[int, ...]:
@@ -98,7 +122,9 @@ class StudyResult(Record):
     def search_cost(self) -> float:
         """The search cost in plain runs over all seeds: MACs of all that was run, over those of the reference."""
         predictor = 0.0 if self.predictor is None else self.predictor.runs
-        return 1.0 + predictor + sum(1 / trial.speedup for trial in self.trials if trial.reused_from is None)
+        whole = sum(1 / trial.speedup for trial in self.trials if trial.reused_from is None)
+        raced = sum(self._part(trial) / trial.speedup for trial in self.raced_out if trial.reused_from is None)
+        return 1.0 + predictor + whole + raced
 
     @property
     def agreement(self) -> Agreement | None:
@@ -111,6 +137,10 @@ class StudyResult(Record):
     def predictor_words(self) -> str | None:
         """The predictor's cost and how far it was right, in words; None if the study was run without."""
         return None if self.predictor is None else words(self.predictor, self.agreement)
+
+    def _part(self, trial: RacedOut) -> float:
+        """Of the seeds, those that the trial was run on."""
+        return trial.samples / len(self.seeds)
 
     def quality(self, trial: TrialRecord, metric: str | None = None) -> float:
         """The trial's value of a metric; default: that of the study.
@@ -203,7 +233,9 @@ def _fields(identity: dict[str, Any]) -> dict[str, Any]:
 def _trials(frozen: list[optuna.trial.FrozenTrial]) -> dict[str, Any]:
     complete = [t for t in frozen if t.state == optuna.trial.TrialState.COMPLETE and RECORD in t.user_attrs]
     failed = [t for t in frozen if t.state == optuna.trial.TrialState.FAIL and "error" in t.user_attrs]
+    raced = [t for t in frozen if t.state == optuna.trial.TrialState.PRUNED and RACED_OUT in t.user_attrs]
     return {
         "trials": [{**t.user_attrs[RECORD], "number": t.number} for t in complete],
+        "raced_out": [{**t.user_attrs[RACED_OUT], "number": t.number} for t in raced],
         "failed": [{"number": t.number, **t.user_attrs["error"]} for t in failed],
     }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from deepcadence.probe import Workload
 from deepcadence.schedules import denoiser
 from deepcadence.search.errors import SearchError
+from deepcadence.search.sampler import Sampler
 from deepcadence.search.storage import SETTINGS, reading
 
 
@@ -18,8 +19,8 @@ class StudySettings(BaseModel):
     """How to run a study, beside what its identity says.
 
     Attributes:
-        trials, seed, heartbeat, max_uniform, max_published, fewer_steps, max_predicted, target_speedup: as `run_study`
-            was given them.
+        trials, seed, heartbeat, max_uniform, max_published, fewer_steps, max_predicted, target_speedup, sampler,
+            racing: as `run_study` was given them.
         prompts, batch_size: of the workload.
         dtype: of the denoiser, such as "float16".
     """
@@ -34,6 +35,8 @@ class StudySettings(BaseModel):
     fewer_steps: tuple[int, ...] | None
     max_predicted: int
     target_speedup: float | None
+    sampler: Sampler
+    racing: bool
     prompts: tuple[str, ...]
     batch_size: int
     dtype: str

@@ -31,6 +31,8 @@ PREDICTOR = "predictor"
 """Study attribute: what was predicted, see `agreement`."""
 RECORD = "record"
 """Trial attribute: what was run and measured, written in one piece."""
+RACED_OUT = "raced_out"
+"""Trial attribute of a trial that was given up: what was run, and what was seen of it, see `racing`."""
 
 WORKER = "worker"
 """Trial attribute: which process runs it, see `workers`."""

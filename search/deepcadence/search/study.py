@@ -21,8 +21,9 @@ from deepcadence.search.identity import check_identity, study_identity
 from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_predicted, is_search
 from deepcadence.search.predicting import predict
 from deepcadence.search.quality import Metric, QualityFunction, metric_name
+from deepcadence.search.racing import in_laps
 from deepcadence.search.results import StudyResult, TrialRecord
-from deepcadence.search.sampler import TrialSeededTPE
+from deepcadence.search.sampler import Sampler, TrialSeeded
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, failures_named, open_storage, quiet
@@ -51,6 +52,8 @@ def run_study(
     fewer_steps: Iterable[int] | None = None,
     max_predicted: int = 24,
     target_speedup: float | None = None,
+    sampler: Sampler = "gp",
+    racing: bool = True,
     heartbeat: int = 30,
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
@@ -83,10 +86,14 @@ def run_study(
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
         target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it.
+        sampler: what proposes the trials of the search: "gp", Gaussian processes, or "tpe"; see `Sampler`.
+        racing: with 16 seeds or more, give up trials of the search once a test says that they stay behind a schedule
+            that costs no more; see `RacedOut`. Batches then hold a quarter of the seeds at most. False measures all
+            trials on all seeds, as it takes to compare kinds of schedules.
         heartbeat: seconds between signs of life, see `open_storage`.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
-        on_trial: told each trial that this process finished.
+        on_trial: told each trial that this process finished, but for those that were given up.
 
     Raises:
         SearchError: the study in the storage is about something else, or the reference is not finite.
@@ -117,12 +124,14 @@ def run_study(
         fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
         max_predicted=max_predicted,
         target_speedup=target_speedup,
+        sampler=sampler,
+        racing=racing,
         prompts=workload.prompts,
         batch_size=workload.batch_size,
         dtype=dtype_of(workload),
     )
     with quiet(), failures_named(study_name):
-        study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
+        study = _open(open_storage(storage, heartbeat=heartbeat), study_name, TrialSeeded(sampler, seed))
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
     return take_part(study, evaluator, space, name, settings, progress, on_trial)
@@ -152,7 +161,8 @@ def take_part(
             if PREDICTOR not in study.user_attrs:  # another worker may have been faster
                 study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
         _enqueue(study, space, _proposed(study))
-        objective = Objective(evaluator, space, metric, settings.trials)
+        runner = in_laps(evaluator) if settings.racing else evaluator
+        objective = Objective(runner, space, metric, settings.trials, settings.racing)
         _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
     return StudyResult.from_study(study)
 
@@ -211,7 +221,9 @@ class _Worker:
         number = self._objective.last_number
         found = [t for t in self._study.get_trials(deepcopy=False) if t.number == number]
         state = found[0].state if found else None
-        return state == TrialState.COMPLETE or (state == TrialState.FAIL and not is_alive(found[0]))
+        return state in (TrialState.COMPLETE, TrialState.PRUNED) or (
+            state == TrialState.FAIL and not is_alive(found[0])
+        )
 
     def _wait(self) -> None:
         """Others still run trials; should they die, their trials come back to the queue."""
@@ -248,11 +260,11 @@ class _Worker:
             self._on_trial(TrialRecord.model_validate({**trial.user_attrs[RECORD], "number": trial.number}))
 
 
-def _open(storage: BaseStorage, study_name: str, seed: int) -> optuna.Study:
+def _open(storage: BaseStorage, study_name: str, sampler: TrialSeeded) -> optuna.Study:
     return optuna.create_study(
         storage=storage,
         study_name=study_name,
-        sampler=TrialSeededTPE(seed),
+        sampler=sampler,
         directions=("maximize", "minimize"),
         load_if_exists=True,
     )

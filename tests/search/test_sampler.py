@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from deepcadence.search import Sampler
+from deepcadence.search.objective import CANDIDATE
+from deepcadence.search.sampler import TrialSeeded
+from deepcadence.search.storage import RACED_OUT, quiet
+
+Values = tuple[float, float]
+
+
+def values(trial: optuna.Trial) -> Values:
+    """The best centers are at 10; a large interval is cheap."""
+    interval, center = trial.suggest_int("interval", 2, 10), trial.suggest_int("center", 0, 49)
+    trial.suggest_categorical("cut", (0,))  # one that says nothing
+    return 50.0 - 2 * interval - abs(center - 10), 1 / interval
+
+
+def searched(
+    kind: Sampler, objective: Callable[[optuna.Trial], Values] = values, given_up: Values | None = None
+) -> optuna.Study:
+    """A baseline without all parameters, and eleven points of the search, the last of which was given up."""
+    with quiet():
+        study = optuna.create_study(directions=("maximize", "minimize"), sampler=TrialSeeded(kind))
+        study.enqueue_trial({"interval": 2}, user_attrs={CANDIDATE: {}})
+        study.optimize(lambda trial: (20.0, 0.5 * trial.suggest_int("interval", 2, 10)), n_trials=1)
+        study.optimize(objective, n_trials=10)
+        trial = study.ask()
+        quality, macs = given_up or objective(trial)
+        values(trial)
+        trial.set_user_attr(RACED_OUT, {"quality": quality, "mean_macs": macs})
+        study.tell(trial, state=TrialState.PRUNED)
+    return study
+
+
+def proposals(study: optuna.Study, kind: Sampler, count: int = 6) -> list[dict[str, Any]]:
+    """What would be tried next, in this order."""
+    with quiet():
+        again = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=TrialSeeded(kind))
+        before = len(again.get_trials())
+        again.optimize(values, n_trials=count)
+    return [trial.params for trial in again.get_trials()[before:]]
+
+
+def test_the_gp_learns_from_the_search_and_finds_the_good_centers() -> None:
+    found = proposals(searched("gp"), "gp")
+    assert {len(params) for params in found} == {3}
+    assert sum(abs(params["center"] - 10) <= 3 for params in found) >= 4
+
+
+@pytest.mark.parametrize("kind", ["gp", "tpe"])
+def test_the_same_study_gets_the_same_proposals_and_another_one_others(kind: Sampler) -> None:
+    def reversed_values(trial: optuna.Trial) -> Values:
+        quality, macs = values(trial)
+        return -quality, macs
+
+    found = proposals(searched(kind), kind, 2)
+    assert found == proposals(searched(kind), kind, 2)
+    assert found != proposals(searched(kind, reversed_values), kind, 2)
+
+
+def test_the_gp_sees_what_was_given_up() -> None:
+    good, bad = (proposals(searched("gp", given_up=(quality, 0.3)), "gp", 1) for quality in (60.0, 0.0))
+    assert good != bad
+
+
+def test_the_gp_sees_what_others_run() -> None:
+    known = proposals(searched("gp"), "gp", 1)[0]
+    found = []
+    for params in (known, {"interval": 10, "center": 49, "cut": 0}):
+        study = searched("gp")
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.RUNNING, params=params, distributions=study.get_trials()[-1].distributions
+            )
+        )
+        found.append(proposals(study, "gp", 1))
+    assert found[0] != found[1]
