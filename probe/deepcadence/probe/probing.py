@@ -175,6 +175,7 @@ class _Probe:
             device=first.device.type,
             projection=self.plan.projection,
             created=Created.now(),
+            setup=Setup.now(),
         )
 
     def _total_calls(self) -> int:

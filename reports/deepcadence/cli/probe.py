@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,8 +55,9 @@ def probe(
     Example:  deepcadence probe ./my-model --steps 50 --seeds 16 --device cuda --dtype float16 -o profile.safetensors
     """
     from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.cli.typed import command_line
     from deepcadence.cli.workload import load_workload, read_prompts
-    from deepcadence.probe import estimate_memory
+    from deepcadence.probe import Setup, estimate_memory
     from deepcadence.probe import probe as run_probe
 
     check_output(out, Kind.profile)
@@ -73,6 +75,8 @@ def probe(
     note(f"memory: {estimate_memory(workload, cuts or None, memory_limit=limit, max_distance=max_distance)}")
     with progress() as report:
         profile = run_probe(workload, cuts=cuts or None, memory_limit=limit, max_distance=max_distance, progress=report)
+    setup = Setup.now(command_line())
+    profile = replace(profile, meta=profile.meta.model_copy(update={"setup": setup}))
     profile.save(out)
     note(f"wrote {out}: cuts {', '.join(map(str, profile.cuts))}, {profile.num_calls} calls, {seeds} samples")
     note(f"next: deepcadence search {model} --profile {out} --target-speedup 2 -o schedule.json")

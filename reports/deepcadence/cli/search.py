@@ -152,6 +152,7 @@ def _study(
     target_speedup: float | None,
     report: Report,
 ) -> StudyResult:
+    from deepcadence.cli.typed import command_line
     from deepcadence.search import run_study
 
     return run_study(
@@ -162,6 +163,7 @@ def _study(
         trials=trials,
         cuts=cuts or None,
         target_speedup=target_speedup,
+        command=command_line(),
         progress=report,
     )
 

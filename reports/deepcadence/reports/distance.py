@@ -84,11 +84,12 @@ def distance_table(infos: Iterable[DistanceInfo]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
+def plot_distance(source: list[DistanceInfo] | Profile, ax: Axes | None = None) -> Axes:
     """Draws one line per cut, with its own color, marker and dashes, and the spread over samples as bars.
 
     Up to three cuts have the 10th to 90th percentile over the pairs as a band.
     """
+    infos = source if isinstance(source, list) else distance_info(source)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
         for index, info in enumerate(infos):

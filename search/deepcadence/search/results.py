@@ -9,11 +9,12 @@ from typing import Any, Literal
 import optuna
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deepcadence.probe import Setup
 from deepcadence.schedules import ModelInfo, SamplerInfo
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, reading
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RECORD, SETUP, reading
 
 
 class TrialRecord(Candidate):
@@ -65,6 +66,7 @@ class StudyResult(BaseModel):
         failed: trials without figures.
         fingerprint: hash over the denoiser's weights, prompts and call arguments, see `identity`.
         predictor: what was predicted; None if the study was run without.
+        setup: with which command and versions it was last begun or resumed; empty in older studies.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +87,7 @@ class StudyResult(BaseModel):
     sampler: SamplerInfo
     fingerprint: str
     predictor: PredictorInfo | None = None
+    setup: Setup = Setup()
 
     @property
     def evaluations(self) -> int:
@@ -180,6 +183,7 @@ class StudyResult(BaseModel):
                 _fields(identity)
                 | _trials(frozen)
                 | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
+                | {"setup": study.user_attrs.get(SETUP, {})}
             )
         except (ValidationError, KeyError, TypeError) as error:
             raise SearchError(

@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from deepcadence.probe import Macs, Profile, Workload
+from deepcadence.probe import Macs, Profile, Setup, Workload
 from deepcadence.schedules import denoiser, family_of, model_info
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate
@@ -25,7 +25,7 @@ from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeededTPE
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, SETUP, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -52,6 +52,7 @@ def run_study(
     max_predicted: int = 24,
     target_speedup: float | None = None,
     heartbeat: int = 30,
+    command: str = "",
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
 ) -> StudyResult:
@@ -84,6 +85,7 @@ def run_study(
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
         target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it.
         heartbeat: seconds between signs of life, see `open_storage`.
+        command: what was typed for this, kept in the study for its report; no secrets.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
         on_trial: told each trial that this process finished.
@@ -125,6 +127,7 @@ def run_study(
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, seed)
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
+        study.set_user_attr(SETUP, Setup.now(command).model_dump(mode="json"))
     return take_part(study, evaluator, space, name, settings, progress, on_trial)
 
 
