@@ -15,6 +15,7 @@ from deepcadence.probe.macs import Macs, count_macs
 from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memory
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.record import Recording, record
+from deepcadence.probe.setup import Setup
 from deepcadence.probe.similarity import compare
 from deepcadence.probe.workload import Workload
 from deepcadence.schedules import denoiser, model_info, sampler_info

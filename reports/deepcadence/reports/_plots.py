@@ -160,8 +160,8 @@ def front_plot(info: FrontInfo) -> Plot:
     caption = (
         "Each marker is one trial; up and to the left is better. Circles were searched, diamonds were predicted, "
         "squares are uniform, triangles use the published (c, p); crosses, joined by a dashed line, run the plain "
-        "sampler with fewer steps. The step line is the front: no schedule measured is both cheaper and better. Where the dashed line lies above it, "
-        "fewer steps win."
+        "sampler with fewer steps. The step line is the front: no schedule measured is both cheaper and better. Where "
+        "the dashed line lies above it, fewer steps win."
     )
     if any(point.chosen for point in info.points):
         caption += " The ring is the chosen schedule."
