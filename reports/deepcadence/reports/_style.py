@@ -120,6 +120,8 @@ def _dress(ax: Axes) -> None:
         labelsize=_RC["xtick.labelsize"],
         length=_RC["xtick.major.size"],
         width=_RC["xtick.major.width"],
+        grid_color=GRID,
+        grid_linewidth=_RC["grid.linewidth"],
     )
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set(color=INK, fontsize=_RC["axes.labelsize"])
