@@ -12,7 +12,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
-from deepcadence.cli.options import BatchSize, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.options import BatchSize, Call, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def generate(
         ),
     ] = None,
     prompts: Prompts = None,
+    call: Call = None,
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: DType = Dtype.float32,
@@ -64,6 +65,7 @@ def generate(
         steps=steps or DEFAULT_STEPS,
         seeds=seeds,
         prompts=read_prompts(prompts),
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,

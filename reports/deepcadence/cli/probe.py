@@ -11,7 +11,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
-from deepcadence.cli.options import BatchSize, Cuts, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.options import BatchSize, Call, Cuts, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def probe(
         int, typer.Option("--seeds", min=1, help="Samples to average over: seeds 0, 1, ...  [samples]")
     ] = 16,
     prompts: Prompts = None,
+    call: Call = None,
     cuts: Cuts = None,
     max_distance: Annotated[
         int,
@@ -67,6 +68,7 @@ def probe(
         steps=steps,
         seeds=tuple(range(seeds)),
         prompts=read_prompts(prompts),
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,

@@ -10,7 +10,7 @@ import typer
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.limits import Cost, macs_number, quality_limits
-from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
+from deepcadence.cli.options import BatchSize, Call, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def search(
     held_out: Annotated[
         int, typer.Option("--held-out", min=2, help="Further seeds, to measure the chosen schedule on.  [samples]")
     ] = 256,
+    call: Call = None,
     cuts: Cuts = None,
     front: Annotated[
         Path | None, typer.Option("--front", metavar="FOLDER", help="Also write every schedule of the front into it.")
@@ -112,7 +113,7 @@ def search(
     if front:
         check_folder(front)
     loaded = Profile.load(profile)
-    workload = _workload(model, loaded, seeds, batch_size, device, dtype)
+    workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
         budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
@@ -127,7 +128,13 @@ def search(
 
 
 def _workload(
-    model: str, profile: Profile, seeds: int, batch_size: int, device: str | None, dtype: Dtype | None
+    model: str,
+    profile: Profile,
+    seeds: int,
+    call: list[str] | None,
+    batch_size: int,
+    device: str | None,
+    dtype: Dtype | None,
 ) -> Workload:
     from deepcadence.cli.workload import load_workload
 
@@ -136,6 +143,7 @@ def _workload(
         steps=profile.meta.steps,
         seeds=tuple(range(seeds)),
         prompts=profile.meta.prompts,
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype or Dtype(profile.meta.dtype),
