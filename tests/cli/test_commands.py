@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from deepcadence.cli.limits import macs_number
+from deepcadence.cli.workload import read_call
 from deepcadence.probe import Profile
 from deepcadence.schedules import Schedule
 from deepcadence.search import HeldOut, StudyResult
+from tests import tiny
 from tests.cli.conftest import Invoke
 
 STEPS = 6
@@ -307,3 +309,20 @@ def test_report_refuses_other_formats(invoke: Invoke, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "found 'gif', expected some of svg, pdf, png" in result.stderr
     assert not (tmp_path / "f").exists()
+
+
+def test_call_gives_what_else_a_pipeline_takes(invoke: Invoke, tmp_path: Path) -> None:
+    tiny.dit_pipeline().save_pretrained(tmp_path / "dit")
+    probe = ("probe", "dit", "--steps", 3, "--seeds", 1, "--cut", 0, "--max-distance", 0, "--device", "cpu")
+    for call, sentence in (
+        ((), "DiTPipeline needs class_labels: give call_kwargs={'class_labels': ...}, or on the command line --call"),
+        (("class_label=1",), "found class_label, which DiTPipeline does not take"),
+        (("class_labels=cat",), "DiTPipeline does not run with these arguments"),
+    ):
+        result = invoke(*probe, *(word for each in call for word in ("--call", each)))
+        assert (result.exit_code, sentence in result.stderr) == (1, True), result.stderr
+    assert invoke(*probe, "--call", "class_labels").exit_code == 2
+    result = invoke(*probe, "--call", "class_labels=[1, 2]", "--call", "guidance_scale=1")
+    assert result.exit_code == 0, result.stderr
+    assert Profile.load(tmp_path / "profile.safetensors").num_calls == 3
+    assert read_call(["a=1.5", "b=[1]", "c=blurry, dark", "d="]) == {"a": 1.5, "b": [1], "c": "blurry, dark", "d": ""}
