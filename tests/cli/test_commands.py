@@ -324,5 +324,6 @@ def test_call_gives_what_else_a_pipeline_takes(invoke: Invoke, tmp_path: Path) -
     assert invoke(*probe, "--call", "class_labels").exit_code == 2
     result = invoke(*probe, "--call", "class_labels=[1, 2]", "--call", "guidance_scale=1")
     assert result.exit_code == 0, result.stderr
+    assert "--target-speedup 2 --call 'class_labels=[1, 2]' --call guidance_scale=1 -o" in result.stderr
     assert Profile.load(tmp_path / "profile.safetensors").num_calls == 3
     assert read_call(["a=1.5", "b=[1]", "c=blurry, dark", "d="]) == {"a": 1.5, "b": [1], "c": "blurry, dark", "d": ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +82,9 @@ def probe(
     profile = replace(profile, meta=profile.meta.model_copy(update={"setup": setup}))
     profile.save(out)
     note(f"wrote {out}: cuts {', '.join(map(str, profile.cuts))}, {profile.num_calls} calls, {seeds} samples")
-    note(f"next: deepcadence search {model} --profile {out} --target-speedup 2 -o schedule.json")
+    again = ["deepcadence", "search", model, "--profile", str(out), "--target-speedup", "2"]
+    again += [word for each in call or () for word in ("--call", each)]
+    note(f"next: {shlex.join(again)} -o schedule.json")
     if as_json:
         print_json(_record(out, profile))
 
