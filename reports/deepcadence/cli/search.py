@@ -113,11 +113,12 @@ def search(
     if front:
         check_folder(front)
     loaded = Profile.load(profile)
+    budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
+    target = max((budget for budget in budgets if budget), default=None)
+    _check_reach(loaded, cuts, target)
     workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
-        target = max((budget for budget in budgets if budget), default=None)
         result = _study(workload, loaded, storage, study_name, trials, cuts, target, report)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
@@ -125,6 +126,22 @@ def search(
         chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)
+
+
+def _check_reach(profile: Profile, cuts: list[int] | None, target: float | None) -> None:
+    """Raise `SearchError` before hours of search if no schedule can be so many times cheaper."""
+    from deepcadence.search import SearchError
+
+    macs, calls = profile.meta.macs, profile.num_calls
+    used = [macs.partial[cut] for cut in cuts or profile.cuts if cut in macs.partial]
+    if target is None or not used:
+        return
+    best = macs.full * calls / (macs.full + (calls - 1) * min(used))
+    if target > best:
+        raise SearchError(
+            f"no schedule of {calls} calls is {target:.4g} times cheaper: with one full call, and the others at the "
+            f"cheapest cut, it is {best:.3g} times; ask for less"
+        )
 
 
 def _workload(
