@@ -73,7 +73,7 @@ def generate(
     if loaded and schedule:
         workload = _fit(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    record = _write_images(workload, loaded, out)
+    record = _write_images(workload, schedule, out)
     if as_json:
         print_json(record)
 
@@ -90,7 +90,7 @@ def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None)
     return workload.replace(steps=fitting)
 
 
-def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> dict[str, Any]:
+def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[str, Any]:
     """Make and write the images; returns what `--json` prints."""
     from deepcadence.cli.images import to_pil, write_image
     from deepcadence.schedules import cached

@@ -46,7 +46,10 @@ def load_workload(
     call_kwargs = read_call(call)
     pipeline = load_model(model, device, dtype.torch())
     if not prompts and "prompt" in inspect.signature(pipeline.__call__).parameters:
-        raise PromptsError(f"{model} makes images from text: give it prompts with --prompts FILE, one a line")
+        raise PromptsError(
+            f"{model} makes images from text: give it prompts with --prompts FILE, one a line; "
+            "a search takes those of its profile"
+        )
     return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, call_kwargs=call_kwargs, batch_size=batch_size)
 
 
