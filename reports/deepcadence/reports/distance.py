@@ -123,7 +123,7 @@ def plot_distance(source: list[DistanceInfo] | Profile, ax: Axes | None = None) 
             )
         ax.set_xlabel(f"distance in calls (j {MINUS} i)")
         ax.set_ylabel(METRIC_NAMES[infos[0].metric] if infos else "")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         ax.set_xlim(0.5, max((info.distances[-1] for info in infos if info.distances), default=1) + 0.5)
         ax.grid(axis="y")
         if any(info.distances for info in infos):

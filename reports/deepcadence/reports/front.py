@@ -141,7 +141,7 @@ def plot_front(source: FrontInfo | StudyResult, ax: Axes | None = None) -> Axes:
             color=CHOSEN,
             linewidth=1.1,
             alpha=0.75,
-            label="front of the schedules",
+            label="front",
             zorder=1,
         )
         fewer = [point for point in info.points if point.origin == "fewer_steps"]
