@@ -126,12 +126,14 @@ def _schema_tables(schema: dict[str, Any], top: str) -> str:
 def _schema_table(name: str, schema: dict[str, Any]) -> str:
     required = schema.get("required", [])
     rows = [
-        f"| `{key}` | {_kind(entry)} | {'yes' if key in required else ''} | {_meaning(entry)} |"
+        [f"`{key}`", _kind(entry), "yes" if key in required else "", _meaning(entry)]
         for key, entry in schema.get("properties", {}).items()
     ]
-    head = ["| key | value | must be there | meaning |", "| --- | --- | --- | --- |"]
+    columns = 4 if any(row[3] for row in rows) else 3
+    table = [["key", "value", "needed", "meaning"], ["---"] * 4, *rows]
+    lines = [f"| {' | '.join(row[:columns])} |" for row in table]
     words = " ".join(schema.get("description", "").split("\n\n")[0].split())
-    return "\n".join([f"### {name[:1].upper()}{name[1:]}", "", words, "", *head, *rows])
+    return "\n".join([f"### {name[:1].upper()}{name[1:]}", "", words, "", *lines])
 
 
 def _meaning(entry: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def test_a_text_to_image_model_without_prompts(invoke: Invoke, sd_folder: Path) 
     result = invoke("generate", sd_folder, "--quiet", "--device", "cpu")
     assert result.exit_code == 1
     sentence = f"{sd_folder} makes images from text: give it prompts with --prompts FILE, one a line"
-    assert result.stderr == f"error: {sentence}\n"
+    assert result.stderr == f"error: {sentence}; a search takes those of its profile\n"
 
 
 def test_out_of_memory_is_found_behind_other_errors(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

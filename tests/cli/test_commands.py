@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from deepcadence.cli.limits import macs_number
-from deepcadence.cli.report_inputs import command_line
+from deepcadence.cli.workload import read_call
 from deepcadence.probe import Profile
 from deepcadence.schedules import Schedule
 from deepcadence.search import HeldOut, StudyResult
+from tests import tiny
 from tests.cli.conftest import Invoke
 
 STEPS = 6
@@ -177,7 +178,8 @@ def test_search_says_what_is_within_reach(invoke: Invoke, ddim_folder: Path, pro
     few = ("--trials", 0, "--seeds", 1, "--device", "cpu", "--cut", 0)
     result = invoke("search", ddim_folder, "--profile", profile, "--target-speedup", 1000, *few)
     assert result.exit_code == 1
-    assert "1000 times cheaper; the cheapest has psnr" in result.stderr
+    assert f"no schedule of {STEPS} calls is 1000 times cheaper: with one full call" in result.stderr
+    assert not (tmp_path / "study.db").exists()  # said before any work
     assert not (tmp_path / "schedule.json").exists()
 
 
@@ -285,7 +287,9 @@ def test_report_with_images_and_figures(invoke: Invoke, folders: tuple[Path, Pat
     assert (tmp_path / "figures/images.csv").read_text().splitlines()[1].startswith("5,worst,10.0")
     page = (tmp_path / "r.html").read_text()
     assert page.count("<img") == 6
-    assert "deepcadence report --schedule s.json --images full cached -o r.html" in page
+    assert (
+        "deepcadence report -o r.html --schedule s.json --images full cached --figures figures --format png,svg" in page
+    )
 
 
 def test_report_refuses_images_that_make_no_pairs(invoke: Invoke, folders: tuple[Path, Path]) -> None:
@@ -310,13 +314,19 @@ def test_report_refuses_other_formats(invoke: Invoke, tmp_path: Path) -> None:
     assert not (tmp_path / "f").exists()
 
 
-def test_the_command_line_of_a_report_can_be_typed_again_and_keeps_secrets() -> None:
-    options = {
-        "--profile": None,
-        "--study": "postgresql+psycopg://me:secret@host/db?password=secret",
-        "-o": Path("a b"),
-    }
-    line = command_line(options)
-    assert "secret" not in line
-    assert line.startswith("deepcadence report --study 'postgresql+psycopg://me:***@host/db'")
-    assert line.endswith("-o 'a b'")
+def test_call_gives_what_else_a_pipeline_takes(invoke: Invoke, tmp_path: Path) -> None:
+    tiny.dit_pipeline().save_pretrained(tmp_path / "dit")
+    probe = ("probe", "dit", "--steps", 3, "--seeds", 1, "--cut", 0, "--max-distance", 0, "--device", "cpu")
+    for call, sentence in (
+        ((), "DiTPipeline needs class_labels: give call_kwargs={'class_labels': ...}, or on the command line --call"),
+        (("class_label=1",), "found class_label, which DiTPipeline does not take"),
+        (("class_labels=cat",), "DiTPipeline does not run with these arguments"),
+    ):
+        result = invoke(*probe, *(word for each in call for word in ("--call", each)))
+        assert (result.exit_code, sentence in result.stderr) == (1, True), result.stderr
+    assert invoke(*probe, "--call", "class_labels").exit_code == 2
+    result = invoke(*probe, "--call", "class_labels=[1, 2]", "--call", "guidance_scale=1")
+    assert result.exit_code == 0, result.stderr
+    assert "--target-speedup 2 --call 'class_labels=[1, 2]' --call guidance_scale=1 -o" in result.stderr
+    assert Profile.load(tmp_path / "profile.safetensors").num_calls == 3
+    assert read_call(["a=1.5", "b=[1]", "c=blurry, dark", "d="]) == {"a": 1.5, "b": [1], "c": "blurry, dark", "d": ""}

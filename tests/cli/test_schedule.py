@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepcadence.schedules import Schedule, nonuniform, uniform
+from deepcadence.schedules import Schedule, nonuniform, preset, presets, uniform
 from tests.cli.conftest import Invoke
 
 
@@ -164,3 +164,15 @@ def test_import(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("schedule", "import", "mask.txt", "--from", "smoothcache", "-o", "s.json")
     assert result.exit_code == 1
     assert "mask.txt: " in result.stderr
+
+
+def test_list(invoke: Invoke) -> None:
+    result = invoke("schedule", "list")
+    assert result.exit_code == 0, result.stderr
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert "held-out samples" in lines["bundled-2x"]
+    assert "250 calls: 25 full" in lines["ldm-4-g-n10"]
+    assert "not measured by us" in lines["sd15-row1-n5"]
+    found = {each["name"]: each for each in json.loads(invoke("schedule", "list", "--json").stdout)}
+    assert list(found) == list(presets())
+    assert Schedule.load(found["sd15-row1-n5"]["file"]) == preset("sd15-row1-n5")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from deepcadence.probe import Macs, Profile, ProfileError, ProfileInfo
+from deepcadence.probe import Macs, Profile, ProfileError, ProfileInfo, Setup
 from deepcadence.schedules import Created, ModelInfo, SamplerInfo
 
 MATRICES = [
@@ -37,6 +37,7 @@ def make() -> Profile:
         max_distance=1,
         prompts=("ein\nHut \N{TOP HAT}",),
         created=Created.now(),
+        setup=Setup.now("deepcadence probe model"),
     )
     return Profile(**matrices, meta=meta)
 
@@ -167,10 +168,29 @@ def test_a_file_that_is_cut_short_or_has_a_tail(path: Path, cut_off: int) -> Non
         ({"projection": {"dimensions": 3}}, "projection", "expected"),
         ({"model": 7}, "model: found 7", "an object"),
         ({"created": None}, "created", "expected"),
+        ({"setup": {"command": "a\nb"}}, "setup.command", "text on one line"),
+        ({"setup": {"command": "a" * 4097}}, "setup.command: found 4097", "at most 4096"),
+        ({"setup": {"versions": {"torch": "1" * 101}}}, "setup.versions", "a short text"),
+        ({"setup": {"versions": {str(n): "1" for n in range(51)}}}, "setup.versions", "at most 50"),
     ],
 )
 def test_bad_metadata(path: Path, changes: dict[str, Any], place: str, expected: str) -> None:
     fails(meta_changed(path, **changes), place, expected)
+
+
+def test_a_profile_of_before_setups_has_an_empty_one(path: Path) -> None:
+    tensors, header = load_file(path), json.loads(make().meta.model_dump_json(by_alias=True))
+    del header["setup"]
+    save_file(tensors, path, metadata={"deepcadence": json.dumps(header)})
+    assert Profile.load(path).meta.setup == Setup()
+
+
+def test_a_setup_is_one_short_line() -> None:
+    setup = Setup.now("probe 'a\nb\udcff\x1b' " + "c" * 5000)
+    assert setup.command.startswith("probe 'a\\nb\\udcff\\x1b' ccc")
+    assert (len(setup.command), setup.command[-1]) == (4096, "…")
+    assert setup.versions["torch"] == torch.__version__
+    assert "python" in setup.versions
 
 
 @pytest.mark.parametrize(

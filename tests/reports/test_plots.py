@@ -13,6 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepcadence.probe import ProfileError
 from deepcadence.reports import (
     comparison_info,
     costs_info,
@@ -37,12 +38,12 @@ from deepcadence.reports import (
     timeline_info,
     write_figures,
 )
-from deepcadence.reports._style import CSS_VARIABLES
+from deepcadence.reports._style import CSS_VARIABLES, INK, MUTED
 from deepcadence.reports._svg import inline_svg
 from tests.reports import records
 
 PLOTS: dict[str, Callable[[Axes | None], Axes]] = {
-    "similarity": lambda ax: plot_similarity(similarity_info(records.profile(), 1, records.schedule()), ax),
+    "similarity": lambda ax: plot_similarity(similarity_info(records.profile(), 1, records.schedule()), ax=ax),
     "distance": lambda ax: plot_distance(distance_info(records.profile()), ax),
     "front": lambda ax: plot_front(front_info(records.study(), 8), ax),
     "timeline": lambda ax: plot_timeline(timeline_info(records.schedule()), ax),
@@ -77,6 +78,51 @@ def test_a_plot_makes_its_own_axes_and_leaves_the_style_alone(name: str) -> None
         plt.close(ax.figure)
 
 
+DIRECT: dict[str, Callable[[Axes], Axes]] = {
+    "distance": lambda ax: plot_distance(records.profile(), ax),
+    "costs": lambda ax: plot_costs(records.profile(), ax),
+    "timeline": lambda ax: plot_timeline(records.schedule(), ax),
+    "comparison": lambda ax: plot_comparison(records.held_out(), ax),
+    "history": lambda ax: plot_history(records.study(), ax),
+    "importance": lambda ax: plot_importance(records.study(extra=records.searched()), ax),
+    "prediction": lambda ax: plot_prediction(records.study(), ax),
+}
+
+
+def drawn(plot: Callable[[Axes], Axes]) -> str:
+    return inline_svg(plot(Figure().add_subplot()).figure, "a", "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_plot_takes_what_was_measured_as_well(name: str) -> None:
+    assert drawn(DIRECT[name]) == drawn(PLOTS[name])
+
+
+def test_similarity_of_a_profile_and_the_front_of_a_study() -> None:
+    profile, study = records.profile(), records.study()
+    info = similarity_info(profile, 1)
+    assert drawn(lambda ax: plot_similarity(profile, 1, ax)) == drawn(lambda ax: plot_similarity(info, ax=ax))
+    assert drawn(lambda ax: plot_front(study, ax)) == drawn(lambda ax: plot_front(front_info(study), ax))
+    with pytest.raises(
+        ProfileError, match=re.escape("cut: found None, expected one of the profiled cuts [0, 1, 2, 3]")
+    ):
+        plot_similarity(profile)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="found 1, expected none: the SimilarityInfo is of cut 1"):
+        plot_similarity(info, 1)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("given", [True, False])
+def test_a_plot_looks_like_ours_in_any_style(name: str, given: bool) -> None:
+    with plt.style.context("dark_background"):
+        ax = PLOTS[name](plt.subplots()[1] if given else None)
+        assert ax.figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+        assert ax.xaxis.label.get_color() == INK
+        assert not ax.spines["top"].get_visible()
+        assert {label.get_color() for label in ax.get_xticklabels()} <= {MUTED}
+    plt.close("all")
+
+
 def test_each_origin_has_a_marker_of_its_own() -> None:
     ax = PLOTS["front"](Figure().add_subplot())
     shapes = {}
@@ -95,7 +141,7 @@ def test_cuts_differ_by_more_than_color() -> None:
 
 
 def test_long_runs_are_drawn_smaller() -> None:
-    ax = plot_similarity(similarity_info(records.profile(calls=1000), 0), Figure().add_subplot())
+    ax = plot_similarity(records.profile(calls=1000), 0, Figure().add_subplot())
     array = ax.images[0].get_array()
     assert array is not None
     assert array.shape == (250, 250)

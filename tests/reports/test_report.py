@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deepcadence.probe import Setup
 from deepcadence.reports import image_pairs_info, render_report, write_report
 from deepcadence.schedules import Quality, Schedule, uniform
 from deepcadence.search import FailedTrial
@@ -157,7 +158,7 @@ def test_it_says_how_it_was_measured(page: str) -> None:
         "10 steps",
         "16 seeds (0 to 15)",
         "32 seeds (100 to 131)",
-        "339.00 M",
+        "0.3390 GMACs",
         "up_blocks.2.resnets.0",
         "28.0%",
         "deepcadence report -o report.html",
@@ -166,6 +167,25 @@ def test_it_says_how_it_was_measured(page: str) -> None:
         "torch",
     ):
         assert words in text, words
+
+
+def test_it_shows_what_was_typed_and_with_which_versions() -> None:
+    def setup(command: str, torch: str) -> Setup:
+        return Setup(command=command, versions={"torch": torch})
+
+    profile, study = records.profile(), records.study()
+    meta = profile.meta.model_copy(update={"setup": setup("deepcadence probe m", "2.7")})
+    profile = dataclasses.replace(profile, meta=meta)
+    for version, rows in (("2.7", ["profile, search", "report"]), ("2.8", ["profile", "search", "report"])):
+        searched = study.model_copy(update={"setup": setup("deepcadence search m && <b>", version)})
+        page = render_report(profile=profile, study=searched, commands=["deepcadence report", "deepcadence probe m"])
+        commands = "deepcadence probe m\ndeepcadence search m &amp;&amp; &lt;b&gt;\ndeepcadence report</code>"
+        assert commands in page
+        assert re.findall(r"<dt>Versions \(([^)]*)\)</dt>", page) == rows
+        assert f"<dd>torch {version}</dd>" in page
+    page = render_report(profile=records.profile())
+    assert re.findall(r"<dt>Versions \(([^)]*)\)</dt>", page) == ["report"]
+    assert "made this report" not in page
 
 
 def test_the_same_input_gives_the_same_bytes(page: str) -> None:

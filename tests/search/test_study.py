@@ -7,7 +7,7 @@ import optuna
 import pytest
 import torch
 
-from deepcadence.probe import Workload, count_macs
+from deepcadence.probe import Setup, Workload, count_macs
 from deepcadence.search import SearchError, StudyResult, TrialRecord, run_study
 from deepcadence.search.storage import open_storage
 from tests import tiny
@@ -71,11 +71,24 @@ def test_a_second_run_reuses_and_more_trials_continue(workload: Workload, storag
     assert again == first
     assert told == []
     assert phases == [("baselines", 6, 6), ("search", 2, 2)]
-    more = run_study(workload, storage=storage, trials=5, on_trial=told.append, **SMALL)
+    more = run_study(workload, storage=storage, trials=5, on_trial=told.append, command="search m", **SMALL)
+    assert (first.setup.command, more.setup.command) == ("", "search m")
+    assert more.setup.versions["torch"] == torch.__version__
     assert more.trials[: len(first.trials)] == first.trials
     assert [trial.origin for trial in told] == ["nonuniform"] * 3
     assert origins(more)["nonuniform"] == 5
     assert StudyResult.from_storage(f"sqlite:///{storage}") == more
+
+
+def test_a_study_of_before_setups_has_an_empty_one(workload: Workload, storage: Path) -> None:
+    run_study(workload, storage=storage, trials=0, **SMALL)
+    new = optuna.load_study(study_name="deepcadence", storage=f"sqlite:///{storage}")
+    old = optuna.create_study(directions=["maximize", "minimize"])
+    for name, value in new.user_attrs.items():
+        if name != "setup":
+            old.set_user_attr(name, value)
+    assert StudyResult.from_study(new).setup.versions
+    assert StudyResult.from_study(old).setup == Setup()
 
 
 def test_resumed_studies_propose_what_whole_ones_do(workload: Workload, storage: Path) -> None:

@@ -15,6 +15,7 @@ from deepcadence.probe.probing import Progress, probe
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.projection import ProjectionInfo
 from deepcadence.probe.record import Recording, record
+from deepcadence.probe.setup import Setup
 from deepcadence.probe.similarity import Pairs, compare
 from deepcadence.probe.workload import Workload, noise_of
 
@@ -32,6 +33,7 @@ __all__ = [
     "Progress",
     "ProjectionInfo",
     "Recording",
+    "Setup",
     "Timing",
     "Trace",
     "Workload",

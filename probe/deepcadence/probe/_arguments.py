@@ -42,7 +42,8 @@ def arguments(
     """Keyword arguments that make `pipeline` give one image for each seed.
 
     Raises:
-        WorkloadError: prompts are missing or not taken, or `call_kwargs` has an argument that the pipeline lacks.
+        WorkloadError: prompts are missing or not taken, `call_kwargs` has an argument that the pipeline lacks, or lacks
+            one that it needs.
     """
     name = type(pipeline).__name__
     taken = inspect.signature(pipeline.__call__).parameters
@@ -60,7 +61,9 @@ def arguments(
         raise WorkloadError(f"{name} takes no prompts here, and the workload has {len(prompts)}")
     elif "batch_size" in taken:
         chosen["batch_size"] = len(seeds)
-    return chosen | {key: _expanded(key, value, seeds) for key, value in call_kwargs.items()}
+    chosen |= {key: _expanded(key, value, seeds) for key, value in call_kwargs.items()}
+    _check_complete(name, taken, chosen)
+    return chosen
 
 
 def _check(name: str, taken: Mapping[str, Any], call_kwargs: Mapping[str, Any]) -> None:
@@ -73,6 +76,17 @@ def _check(name: str, taken: Mapping[str, Any], call_kwargs: Mapping[str, Any]) 
     unknown = [key for key in call_kwargs if key not in taken and not open_ended]
     if unknown:
         raise WorkloadError(f"call_kwargs: found {', '.join(unknown)}, which {name} does not take")
+
+
+def _check_complete(name: str, taken: Mapping[str, inspect.Parameter], chosen: Mapping[str, Any]) -> None:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [key for key, each in taken.items() if each.kind in named and each.default is inspect.Parameter.empty]
+    missing = [key for key in needed if key not in chosen]
+    if missing:
+        raise WorkloadError(
+            f"{name} needs {', '.join(missing)}: give call_kwargs={{{missing[0]!r}: ...}}, or on the command line "
+            f"--call {missing[0]}=VALUE"
+        )
 
 
 def _output_type(pipeline: Any) -> str:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from deepcadence.probe.macs import Macs
 from deepcadence.probe.projection import ProjectionInfo
+from deepcadence.probe.setup import Setup
 from deepcadence.schedules.fields import Count, Cut, Record, Text, problem
 from deepcadence.schedules.provenance import Created, ModelInfo, SamplerInfo
 
@@ -53,6 +54,8 @@ class ProfileInfo(Record):
     projection: ProjectionInfo | None = None
     """How features were projected; null if whole features were compared."""
     created: Created
+    setup: Setup = Setup()
+    """With which command and which versions."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

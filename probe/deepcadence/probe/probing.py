@@ -16,6 +16,7 @@ from deepcadence.probe.memory import DEFAULT_MEMORY_LIMIT, MemoryPlan, plan_memo
 from deepcadence.probe.profile import Profile
 from deepcadence.probe.ranks import gather, share
 from deepcadence.probe.record import Recording, record
+from deepcadence.probe.setup import Setup
 from deepcadence.probe.similarity import compare
 from deepcadence.probe.workload import Workload
 from deepcadence.schedules import denoiser, model_info, sampler_info
@@ -187,6 +188,7 @@ class _Probe:
             device=first.device.type,
             projection=self.plan.projection,
             created=Created.now(),
+            setup=Setup.now(),
         )
 
     def _total_calls(self) -> int:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from deepcadence.cli.console import printable, quietly, stderr
+from deepcadence.cli.typed import running
 
 INTERRUPTED = 130
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error instead of one sentence.")]
@@ -33,7 +34,7 @@ class Command(TyperCommand):
         debug = ctx.params.get("debug", False)
         _kept.clear()
         try:
-            with _plain_warnings(), quietly(ctx.params.get("quiet", False)):
+            with _plain_warnings(), running(ctx), quietly(ctx.params.get("quiet", False)):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             stderr().print(f"[bold]stopped.[/] {escape(_kept[-1] if _kept else 'Nothing was written.')}")

@@ -12,12 +12,12 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
-from deepcadence.cli.options import BatchSize, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.options import BatchSize, Call, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
     from deepcadence.probe import Workload
-    from deepcadence.schedules import RunStats, Schedule
+    from deepcadence.schedules import RunStats
 
 DEFAULT_STEPS = 50
 
@@ -38,6 +38,7 @@ def generate(
         ),
     ] = None,
     prompts: Prompts = None,
+    call: Call = None,
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: DType = Dtype.float32,
@@ -64,6 +65,7 @@ def generate(
         steps=steps or DEFAULT_STEPS,
         seeds=seeds,
         prompts=read_prompts(prompts),
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
@@ -71,12 +73,12 @@ def generate(
     if loaded and schedule:
         workload = fit_steps(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    record = _write_images(workload, loaded, out)
+    record = _write_images(workload, schedule, out)
     if as_json:
         print_json(record)
 
 
-def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> dict[str, Any]:
+def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[str, Any]:
     """Make and write the images; returns what `--json` prints."""
     from deepcadence.cli.images import to_pil, write_image
     from deepcadence.schedules import cached

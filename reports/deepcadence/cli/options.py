@@ -47,6 +47,15 @@ Prompts = Annotated[
         help="Text file, one prompt a line, for a text-to-image model; seed s uses line s mod n.",
     ),
 ]
+Call = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--call",
+        metavar="NAME=VALUE",
+        help="Further argument of the pipeline's call, as JSON or text: guidance_scale=5, height=768, "
+        "negative_prompt=blurry, class_labels=[207,360]; repeat for several. Give search and generate the same.",
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", min=1, help="Samples per run: more is faster and takes more memory.")
 ]

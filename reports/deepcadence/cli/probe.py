@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import is_quiet, note, print_json, quietly
-from deepcadence.cli.options import BatchSize, Cuts, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.options import BatchSize, Call, Cuts, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def probe(
         int, typer.Option("--seeds", min=1, help="Samples to average over: seeds 0, 1, ...  [samples]")
     ] = 16,
     prompts: Prompts = None,
+    call: Call = None,
     cuts: Cuts = None,
     max_distance: Annotated[
         int,
@@ -57,8 +60,9 @@ def probe(
     Example:  deepcadence probe ./my-model --steps 50 --seeds 16 --device cuda --dtype float16 -o profile.safetensors
     """
     from deepcadence.cli.outputs import Kind, check_output
+    from deepcadence.cli.typed import command_line
     from deepcadence.cli.workload import load_workload, read_prompts
-    from deepcadence.probe import estimate_memory
+    from deepcadence.probe import Setup, estimate_memory
     from deepcadence.probe import probe as run_probe
     from deepcadence.probe.ranks import process_group
 
@@ -71,6 +75,7 @@ def probe(
             steps=steps,
             seeds=tuple(range(seeds)),
             prompts=read_prompts(prompts),
+            call=call,
             batch_size=batch_size,
             device=device,
             dtype=dtype,
@@ -82,9 +87,13 @@ def probe(
             )
     if rank > 0:
         return
+    setup = Setup.now(command_line())
+    profile = replace(profile, meta=profile.meta.model_copy(update={"setup": setup}))
     profile.save(out)
     note(f"wrote {out}: cuts {', '.join(map(str, profile.cuts))}, {profile.num_calls} calls, {seeds} samples")
-    note(f"next: deepcadence search {model} --profile {out} --target-speedup 2 -o schedule.json")
+    again = ["deepcadence", "search", model, "--profile", str(out), "--target-speedup", "2"]
+    again += [word for each in call or () for word in ("--call", each)]
+    note(f"next: {shlex.join(again)} -o schedule.json")
     if as_json:
         print_json(_record(out, profile))
 

@@ -66,17 +66,9 @@ def report(
     check_output(out, Kind.report)
     if figures:
         check_folder(figures)
-    options = {
-        "--profile": profile,
-        "--study": study,
-        "--study-name": study_name if study else None,
-        "--schedule": schedule,
-        "--images": images,
-        "-o": out,
-    }
     with busy("drawing"):
         sources = _load(profile, study, study_name, schedule, images)
-        written = _write(out, sources, options, figures, kinds)
+        written = _write(out, sources, figures, kinds)
     note(f"wrote {out}" + (f" and {len(written)} files in {figures}" if figures else ""))
     if as_json:
         print_json({"report": str(out)} | ({"figures": [str(path) for path in written]} if figures else {}))
@@ -112,18 +104,12 @@ def _load(
     }
 
 
-def _write(
-    out: Path,
-    sources: Mapping[str, Any],
-    options: Mapping[str, object],
-    figures: Path | None,
-    kinds: tuple[FigureFormat, ...],
-) -> list[Path]:
+def _write(out: Path, sources: Mapping[str, Any], figures: Path | None, kinds: tuple[FigureFormat, ...]) -> list[Path]:
     """Writes the page, and the files of the figures, which are returned."""
-    from deepcadence.cli.report_inputs import command_line
+    from deepcadence.cli.typed import command_line
     from deepcadence.reports import write_figures, write_report
 
-    write_report(out, **sources, commands=[command_line(options)])
+    write_report(out, **sources, commands=[command_line()])
     return write_figures(figures, **sources, formats=kinds) if figures else []
 
 

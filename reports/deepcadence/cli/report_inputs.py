@@ -1,10 +1,8 @@
-"""What `deepcadence report` reads and says besides the files of the other commands."""
+"""What `deepcadence report` reads besides the files of the other commands."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,28 +68,3 @@ def _read(path: Path) -> Tensor:
     except Exception as error:  # a broken file makes Pillow raise errors of many kinds
         raise ImagesError(f"{path}: cannot be read as a PNG ({error})") from error
     return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).float() / 255
-
-
-def command_line(options: Mapping[str, object]) -> str:
-    """`deepcadence report` with the options that were given, for people who want to type it again.
-
-    The address of a database goes without its password.
-    """
-    words = ["deepcadence", "report"]
-    for name, value in options.items():
-        if value is not None:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [name, *(_without_password(str(each)) for each in values)]
-    return shlex.join(words)
-
-
-def _without_password(text: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if "://" not in text:
-        return text
-    try:
-        return make_url(text).difference_update_query(["password"]).render_as_string(hide_password=True)
-    except ArgumentError:
-        return text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False}
 
-app = typer.Typer(no_args_is_help=True, help="Make, look at, check and convert schedules.")
+app = typer.Typer(no_args_is_help=True, help="List, make, look at, check and convert schedules.")
 
 
 class Formula(StrEnum):
@@ -120,6 +120,42 @@ def new(
     if threshold is not None:
         schedule = schedule.adaptive(threshold, max_hold)
     _write(schedule.extrapolated(order) if order else schedule, out, as_json)
+
+
+@app.command("list", cls=Command)
+def list_(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """List the schedules that come along: for the bundled model, and those that the DeepCache paper publishes.
+
+    `--json` gives the file of each, for `deepcadence generate --schedule FILE`; in Python, `preset(NAME)` loads one.
+
+    Example:  deepcadence schedule list
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from deepcadence.schedules import preset, presets
+    from deepcadence.schedules.library import LIBRARY
+
+    found = {name: preset(name) for name in presets()}
+    if as_json:
+        print_json([{"name": name, "file": str(LIBRARY / f"{name}.json")} | summary(found[name]) for name in found])
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    for _ in range(2):
+        table.add_column(overflow="fold")
+    for name, schedule in found.items():
+        table.add_row(name, describe(schedule), escape(_source(schedule)))
+    stdout().print(table)
+    note(f"the files are in {LIBRARY}")
+
+
+def _source(schedule: Schedule) -> str:
+    """Who made it, and on how much its quality rests."""
+    by = schedule.created.by if schedule.created else ""
+    measured = [f"{q.metric} {q.value:.4g} {q.unit}".rstrip() + f", {q.samples} {q.seeds} samples" for q in
+                schedule.quality or ()]  # fmt: skip
+    return "; ".join([by, *measured[:1]])
 
 
 @app.command("show", cls=Command)

@@ -10,7 +10,7 @@ import typer
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.limits import Cost, macs_number, quality_limits
-from deepcadence.cli.options import BatchSize, Cuts, Device, Dtype, Model, Storage, StudyName
+from deepcadence.cli.options import BatchSize, Call, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def search(
     held_out: Annotated[
         int, typer.Option("--held-out", min=2, help="Further seeds, to measure the chosen schedule on.  [samples]")
     ] = 256,
+    call: Call = None,
     cuts: Cuts = None,
     front: Annotated[
         Path | None, typer.Option("--front", metavar="FOLDER", help="Also write every schedule of the front into it.")
@@ -112,11 +113,12 @@ def search(
     if front:
         check_folder(front)
     loaded = Profile.load(profile)
-    workload = _workload(model, loaded, seeds, batch_size, device, dtype)
+    budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
+    target = max((budget for budget in budgets if budget), default=None)
+    _check_reach(loaded, cuts, target)
+    workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
-        target = max((budget for budget in budgets if budget), default=None)
         result = _study(workload, loaded, storage, study_name, trials, cuts, target, report)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
@@ -127,8 +129,30 @@ def search(
     _tell(measured, out, written, as_json)
 
 
+def _check_reach(profile: Profile, cuts: list[int] | None, target: float | None) -> None:
+    """Raise `SearchError` before hours of search if no schedule can be so many times cheaper."""
+    from deepcadence.search import SearchError
+
+    macs, calls = profile.meta.macs, profile.num_calls
+    used = [macs.partial[cut] for cut in cuts or profile.cuts if cut in macs.partial]
+    if target is None or not used:
+        return
+    best = macs.full * calls / (macs.full + (calls - 1) * min(used))
+    if target > best:
+        raise SearchError(
+            f"no schedule of {calls} calls is {target:.4g} times cheaper: with one full call, and the others at the "
+            f"cheapest cut, it is {best:.3g} times; ask for less"
+        )
+
+
 def _workload(
-    model: str, profile: Profile, seeds: int, batch_size: int, device: str | None, dtype: Dtype | None
+    model: str,
+    profile: Profile,
+    seeds: int,
+    call: list[str] | None,
+    batch_size: int,
+    device: str | None,
+    dtype: Dtype | None,
 ) -> Workload:
     from deepcadence.cli.workload import load_workload
 
@@ -137,6 +161,7 @@ def _workload(
         steps=profile.meta.steps,
         seeds=tuple(range(seeds)),
         prompts=profile.meta.prompts,
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype or Dtype(profile.meta.dtype),
@@ -153,6 +178,7 @@ def _study(
     target_speedup: float | None,
     report: Report,
 ) -> StudyResult:
+    from deepcadence.cli.typed import command_line
     from deepcadence.search import run_study
 
     return run_study(
@@ -163,6 +189,7 @@ def _study(
         trials=trials,
         cuts=cuts or None,
         target_speedup=target_speedup,
+        command=command_line(),
         progress=report,
     )
 

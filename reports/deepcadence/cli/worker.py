@@ -9,7 +9,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
-from deepcadence.cli.options import Device, Model, Storage, StudyName
+from deepcadence.cli.options import Call, Device, Model, Storage, StudyName
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def worker(
         int | None,
         typer.Option("--batch-size", min=1, help="Samples per run.  [default: that of the search]", show_default=False),
     ] = None,
+    call: Call = None,
     device: Device = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0.0, help="How long to wait for a study that is not there yet.  [minutes]")
@@ -44,9 +45,10 @@ def worker(
     """
     import torch
 
-    from deepcadence.cli.workload import load_model
+    from deepcadence.cli.workload import load_model, read_call
     from deepcadence.search import join_study
 
+    call_kwargs = read_call(call)
     settings = _settings(storage, study_name, wait)
     pipeline = load_model(model, device, getattr(torch, settings.dtype))
     on_interrupt("Finished trials are kept in the study; others run the one that was stopped again.")
@@ -56,6 +58,7 @@ def worker(
             pipeline,
             storage,
             study_name=study_name,
+            call_kwargs=call_kwargs,
             batch_size=batch_size,
             progress=report,
             on_trial=own.append,

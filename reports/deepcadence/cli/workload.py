@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from deepcadence.cli.progress import busy
 from deepcadence.schedules import DeepcadenceError, read_at_most
@@ -30,6 +33,7 @@ def load_workload(
     steps: int,
     seeds: tuple[int, ...],
     prompts: tuple[str, ...],
+    call: list[str] | None = None,
     batch_size: int,
     device: str | None,
     dtype: Dtype,
@@ -39,13 +43,36 @@ def load_workload(
     Raises:
         LoadError: the model is not found or cannot be loaded.
         PromptsError: it needs prompts and there are none.
+        BadParameter: `call` is malformed.
     """
     from deepcadence.probe import Workload
 
+    call_kwargs = read_call(call)
     pipeline = load_model(model, device, dtype.torch())
     if not prompts and "prompt" in inspect.signature(pipeline.__call__).parameters:
-        raise PromptsError(f"{model} makes images from text: give it prompts with --prompts FILE, one a line")
-    return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, batch_size=batch_size)
+        raise PromptsError(
+            f"{model} makes images from text: give it prompts with --prompts FILE, one a line; "
+            "a search takes those of its profile"
+        )
+    return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, call_kwargs=call_kwargs, batch_size=batch_size)
+
+
+def read_call(texts: list[str] | None) -> dict[str, Any]:
+    """The arguments that `--call` gives, by name: what is no JSON is text.
+
+    Raises:
+        BadParameter: one is not NAME=VALUE, or its name stands twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier() or name in found:
+            raise typer.BadParameter(f"found {text!r}, expected NAME=VALUE, each name once", param_hint="--call")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from deepcadence.reports import _extra as _extra  # isort: skip - says what is missing before the imports below fail
 from deepcadence.reports._style import figure_style
 from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info, plot_comparison
-from deepcadence.reports.costs import CostsInfo, CutCost, costs_info, macs_text, plot_costs
+from deepcadence.reports.costs import CostsInfo, CutCost, costs_info, plot_costs
 from deepcadence.reports.distance import DistanceInfo, distance_info, distance_table, plot_distance
 from deepcadence.reports.figure_files import FigureFormat, write_figures
-from deepcadence.reports.front import FrontInfo, FrontPoint, front_info, plot_front
+from deepcadence.reports.front import FrontInfo, FrontPoint, front_info, macs_text, plot_front
 from deepcadence.reports.history import HistoryInfo, HistoryPoint, history_info, plot_history
 from deepcadence.reports.images import ImagePair, ImagePairsInfo, image_pairs_info, plot_image_pairs
 from deepcadence.reports.importance import ImportanceInfo, ParameterImportance, importance_info, plot_importance

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deepcadence.reports.costs import CostsInfo, CutCost, costs_info, macs_text
+from deepcadence.reports.costs import CostsInfo, CutCost, costs_info
+from deepcadence.reports.front import macs_text
 
 if TYPE_CHECKING:
-    from deepcadence.probe import Profile
+    from deepcadence.probe import Profile, Setup
     from deepcadence.schedules import ModelInfo, SamplerInfo, Schedule
     from deepcadence.search import HeldOut, StudyResult
 
@@ -79,7 +80,7 @@ class Measured:
         return " · ".join(parts)
 
     def facts(self, versions: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """(name, value) pairs, without those that nothing is known about."""
+        """(name, value) pairs, without those that nothing is known about; `versions` are those of now."""
         model, sampler, costs = self.model, self.sampler, self.costs
         rows = [
             ("Denoiser", _with_hash(model.class_name, model.config_sha256) if model else ""),
@@ -89,11 +90,29 @@ class Measured:
             ("Search", self._search()),
             ("Predictor", (self.study.predictor_words or "") if self.study else ""),
             ("Held-out comparison", _seeds(self.held_out.seeds) if self.held_out else ""),
-            ("MACs of a full call", f"{macs_text(costs.full_macs)}MACs, counter “{costs.counter}”" if costs else ""),
+            ("MACs of a full call", f"{macs_text(costs.full_macs)} GMACs, counter “{costs.counter}”" if costs else ""),
             ("Schedule written", self._created()),
-            ("This report was written with", ", ".join(f"{name} {number}" for name, number in versions.items())),
+            *self._versions(versions),
         ]
         return tuple((name, value) for name, value in rows if value)
+
+    def commands(self, last: Sequence[str] = ()) -> tuple[str, ...]:
+        """What was typed for the profile and for the study, where that is known, and then `last`."""
+        found = [setup.command for setup in self._setups.values()]
+        return tuple(dict.fromkeys(line for line in (*found, *last) if line))
+
+    @property
+    def _setups(self) -> dict[str, Setup]:
+        """What was measured -> with what."""
+        found = {"profile": self.profile.meta.setup} if self.profile is not None else {}
+        return found | ({"search": self.study.setup} if self.study is not None else {})
+
+    def _versions(self, now: Mapping[str, str]) -> list[tuple[str, str]]:
+        """One row for each set of versions; those that are equal share one."""
+        texts: dict[str, list[str]] = {}
+        for what, versions in (*((what, setup.versions) for what, setup in self._setups.items()), ("report", now)):
+            texts.setdefault(", ".join(f"{name} {number}" for name, number in versions.items()), []).append(what)
+        return [(f"Versions ({', '.join(names)})", text) for text, names in texts.items()]
 
     def _profile(self) -> str:
         if self.profile is None:

@@ -11,6 +11,9 @@ from deepcadence.reports._style import FEWER_STEPS, PREDICTED, PUBLISHED, SEARCH
 
 __all__ = ["ORIGIN_LOOKS", "ORIGIN_NAMES", "scatter_by_origin"]
 
+_MAX_MARKERS: Final = 1500
+"""Of more markers of a kind, an SVG holds a picture."""
+
 ORIGIN_NAMES: Final[dict[str, str]] = {
     "nonuniform": "searched (c, p)",
     "predicted": "predicted",
@@ -29,7 +32,10 @@ ORIGIN_LOOKS: Final[dict[str, tuple[str, str, float]]] = {
 
 
 def scatter_by_origin(ax: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Draws the markers of trials, (origin, x, y), an entry of the legend for each origin that is there."""
+    """Draws the markers of trials, (origin, x, y), an entry of the legend for each origin that is there.
+
+    Those that were searched, the most, lie below the others.
+    """
     for origin, (color, marker, size) in ORIGIN_LOOKS.items():
         places = [(x, y) for which, x, y in points if which == origin]
         if places:
@@ -42,5 +48,6 @@ def scatter_by_origin(ax: Axes, points: Sequence[tuple[str, float, float]]) -> N
                 edgecolor=SURFACE,
                 linewidth=0.6,
                 label=ORIGIN_NAMES[origin],
-                zorder=2,
+                rasterized=len(places) > _MAX_MARKERS,
+                zorder=2 if origin == "nonuniform" else 3,
             )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deepcadence.probe import Setup
 from deepcadence.reports._facts import Measured
 from deepcadence.reports._figures import make_figures
 from deepcadence.reports._pictures import Pictures, pictures
 from deepcadence.reports._plots import Plot
 from deepcadence.reports._points import Points, front_points
 from deepcadence.reports._sources import Sources
-from deepcadence.reports._versions import versions
 from deepcadence.reports._words import TIMES
 from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info
-from deepcadence.reports.costs import CostsInfo, macs_text
+from deepcadence.reports.costs import CostsInfo
+from deepcadence.reports.front import macs_text
 from deepcadence.reports.summary import Tile, summarize
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def build_page(sources: Sources) -> Page:
     summary = summarize(profile, study, comparison, schedule)
     figures = make_figures(sources)
     measured = Measured(profile, study, held_out, schedule)
-    found = versions()
+    found = Setup.now().versions
     return Page(
         title=sources.title or _title(sources, schedule, measured),
         subtitle=measured.subtitle,
@@ -147,7 +148,7 @@ def build_page(sources: Sources) -> Page:
         costs=_costs(measured.costs),
         facts=measured.facts(found),
         prompts=tuple(profile.meta.prompts) if profile is not None else (),
-        commands=tuple(sources.commands),
+        commands=measured.commands(sources.commands),
         snippet=_snippet(sources) if schedule is not None else "",
         generator=f"deepcadence {found.get('deepcadence', '')}".strip(),
     )

@@ -123,7 +123,7 @@ def _heat_map(info: SimilarityInfo, limits: tuple[float, float]) -> Plot:
         f"Cut {info.cut}",
         caption,
         (3.5, 2.9),
-        lambda ax: plot_similarity(info, ax, limits=limits).set_title(""),
+        lambda ax: plot_similarity(info, ax=ax, limits=limits).set_title(""),
         info.table,
     )
 
@@ -158,10 +158,10 @@ def distance_plots(profile: Profile) -> tuple[Plot, ...]:
 def front_plot(info: FrontInfo) -> Plot:
     """Quality against MACs."""
     caption = (
-        "Each marker is one trial; up and to the left is better. Circles were searched, squares are uniform, triangles "
-        "use the published (c, p); crosses, joined by a dashed line, run the plain sampler with fewer steps. The step "
-        "line is the front: no schedule measured is both cheaper and better. Where the dashed line lies above it, "
-        "fewer steps win."
+        "Each marker is one trial; up and to the left is better. Circles were searched, diamonds were predicted, "
+        "squares are uniform, triangles use the published (c, p); crosses, joined by a dashed line, run the plain "
+        "sampler with fewer steps. The step line is the front: no schedule measured is both cheaper and better. Where "
+        "the dashed line lies above it, fewer steps win."
     )
     if any(point.chosen for point in info.points):
         caption += " The ring is the chosen schedule."
@@ -169,7 +169,7 @@ def front_plot(info: FrontInfo) -> Plot:
     if info.left_out:
         trials = "trial is" if info.left_out == 1 else "trials are"
         caption += f" {info.left_out} {trials} not shown: equal to the full run."
-    return Plot("front-plot", "Quality against MACs", caption, (5.2, 3.7), partial(plot_front, info), info.table)
+    return Plot("front-plot", "Quality against MACs", caption, (4.6, 3.5), partial(plot_front, info), info.table)
 
 
 def timeline_plot(info: TimelineInfo) -> Plot:
@@ -189,7 +189,7 @@ def comparison_plot(info: ComparisonInfo) -> Plot:
         "run. As all contenders share their samples, overlapping lines can still differ: the "
         "table's last column decides."
     )
-    size = (5.2, 1.0 + 0.38 * len(info.rows))
+    size = (4.6, 1.0 + 0.38 * len(info.rows))
     return Plot("comparison-plot", "Quality by contender", caption, size, partial(plot_comparison, info), info.table)
 
 

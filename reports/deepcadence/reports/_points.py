@@ -8,8 +8,7 @@ from typing import Any, Final
 from deepcadence.reports._origins import ORIGIN_NAMES
 from deepcadence.reports._plots import Plot
 from deepcadence.reports._words import times
-from deepcadence.reports.costs import macs_text
-from deepcadence.reports.front import FrontInfo, FrontPoint, mac_unit
+from deepcadence.reports.front import FrontInfo, FrontPoint, giga, macs_text
 from deepcadence.schedules import Schedule
 
 __all__ = ["Points", "TrialPoint", "front_points"]
@@ -41,11 +40,10 @@ class TrialPoint:
     json: str
     note: str
 
-    @property
-    def shown(self) -> dict[str, Any]:
+    def shown(self, metric: str) -> dict[str, Any]:
         """What the script of the page reads."""
         names = ("number", "label", "left", "top", "json", "note")
-        facts = [self.origin, self.quality_text, f"{self.speedup_text} fewer MACs"]
+        facts = [self.origin, f"{metric} {self.quality_text}", f"{self.speedup_text} fewer MACs"]
         facts += ["on the front"] * self.on_front + ["the chosen schedule"] * self.chosen
         return {name: value for name, value in asdict(self).items() if name in names} | {"facts": ", ".join(facts)}
 
@@ -61,7 +59,7 @@ class Points:
     @property
     def data(self) -> list[dict[str, Any]]:
         """What the script of the page reads, the points from left to right."""
-        return [trial.shown for trial in sorted(self.trials, key=lambda trial: (trial.macs, trial.number))]
+        return [trial.shown(self.metric) for trial in sorted(self.trials, key=lambda trial: (trial.macs, trial.number))]
 
 
 def front_points(info: FrontInfo, plot: Plot, chosen: Schedule | None) -> Points:
@@ -70,9 +68,8 @@ def front_points(info: FrontInfo, plot: Plot, chosen: Schedule | None) -> Points
     The page stays small: of many trials the first ones are shown, and the last of these without their schedules. The
     front and the chosen one come first.
     """
-    unit, _ = mac_unit(info.full_macs)
     order = sorted(info.points, key=lambda point: (not point.chosen, not point.on_front, point.number))[:_MAX_POINTS]
-    places = plot.places([(point.macs / unit, point.quality) for point in order])
+    places = plot.places([(giga(point.macs), point.quality) for point in order])
     trials, used = [], 0
     for point, place in zip(order, places, strict=True):
         schedule = chosen if point.chosen and chosen is not None else point.schedule
@@ -102,7 +99,7 @@ def _trial(info: FrontInfo, point: FrontPoint, place: tuple[float, float], text:
         speedup=point.speedup,
         speedup_text=times(point.speedup),
         quality=point.quality,
-        quality_text=f"{info.metric.upper()} {quality}",
+        quality_text=quality,
         on_front=point.on_front,
         chosen=point.chosen,
         left=place[0],

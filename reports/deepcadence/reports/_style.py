@@ -19,6 +19,8 @@ INK: Final = "#1b1f24"
 MUTED: Final = "#59616b"
 GRID: Final = "#dcdfe4"
 SURFACE: Final = "#fefefe"
+PAPER: Final = "#ffffff"
+"""Behind a figure; a page leaves it out."""
 
 SEARCH: Final = "#0b6fb8"
 PREDICTED: Final = "#7a6a13"
@@ -48,8 +50,8 @@ CSS_VARIABLES: Final[dict[str, str]] = {
 """Figure color -> CSS variable of the report that takes its place."""
 
 _RC: Final[Any] = {
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": "auto",
     "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -97,11 +99,32 @@ def figure_style() -> Iterator[None]:
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
-    """`ax` itself, or the axes of a new pyplot figure of `width` x `height` inches."""
-    if ax is not None:
-        return ax
-    _, new = plt.subplots(figsize=(width, height), layout="constrained")
-    return new
+    """`ax` in the look of deepcadence, or the axes of a new pyplot figure of `width` x `height` inches."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    else:
+        _dress(ax)
+    return ax
+
+
+def _dress(ax: Axes) -> None:
+    """What `_RC` gives to axes that are made under it, for axes made before."""
+    ax.figure.set_facecolor(PAPER)
+    ax.set_facecolor("none")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set(edgecolor=MUTED, linewidth=_RC["axes.linewidth"])
+    ax.tick_params(
+        color=MUTED,
+        labelcolor=MUTED,
+        labelsize=_RC["xtick.labelsize"],
+        length=_RC["xtick.major.size"],
+        width=_RC["xtick.major.width"],
+        grid_color=GRID,
+        grid_linewidth=_RC["grid.linewidth"],
+    )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set(color=INK, fontsize=_RC["axes.labelsize"])
 
 
 def cut_look(index: int) -> tuple[str, str, str]:

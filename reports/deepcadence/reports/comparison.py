@@ -71,8 +71,9 @@ def comparison_info(held_out: HeldOut) -> ComparisonInfo:
     return ComparisonInfo(tuple(held_out.rows), held_out.verdict, outcome)
 
 
-def plot_comparison(info: ComparisonInfo, ax: Axes | None = None) -> Axes:
+def plot_comparison(source: ComparisonInfo | HeldOut, ax: Axes | None = None) -> Axes:
     """Draws PSNR with its 95% interval per contender, each in its own row and with the marker of its origin."""
+    info = source if isinstance(source, ComparisonInfo) else comparison_info(source)
     with figure_style():
         ax = axes_or_new(ax, 5.0, 0.9 + 0.36 * len(info.rows))
         for place, row in enumerate(info.rows):

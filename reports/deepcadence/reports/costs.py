@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
-from deepcadence.reports.front import mac_unit
+from deepcadence.reports.front import macs_text
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
-    from deepcadence.probe import Macs
+    from deepcadence.probe import Macs, Profile
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,9 @@ def costs_info(macs: Macs, layers: Mapping[int, str] | None = None) -> CostsInfo
     return CostsInfo(counter=macs.counter, full_macs=full, sample_shape=tuple(macs.sample_shape), cuts=tuple(cuts))
 
 
-def macs_text(macs: float) -> str:
-    """`338.83 G`: MACs with an SI prefix and two decimals."""
-    unit, name = mac_unit(macs)
-    return f"{macs / unit:.2f} {name}" if name else f"{macs:.0f}"
-
-
-def plot_costs(info: CostsInfo, ax: Axes | None = None) -> Axes:
+def plot_costs(source: CostsInfo | Profile, ax: Axes | None = None) -> Axes:
     """Draws a bar per cut: the share of a full call that a partial call costs."""
+    info = source if isinstance(source, CostsInfo) else costs_info(source.meta.macs, source.meta.model.cuts)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 0.8 + 0.26 * max(1, len(info.cuts)))
         rows = range(len(info.cuts))
@@ -71,6 +66,6 @@ def plot_costs(info: CostsInfo, ax: Axes | None = None) -> Axes:
         ax.set_yticks(rows, [f"cut {cut.cut}" for cut in info.cuts])
         ax.set_xlim(0, 1.08)
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "25%", "50%", "75%", "100%"])
-        ax.set_xlabel(f"MACs of a partial call, as a share of a full one ({macs_text(info.full_macs)}MACs)")
+        ax.set_xlabel(f"MACs of a partial call, as a share of a full one ({macs_text(info.full_macs)} GMACs)")
         ax.invert_yaxis()
     return ax

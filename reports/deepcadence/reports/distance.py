@@ -84,11 +84,12 @@ def distance_table(infos: Iterable[DistanceInfo]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
+def plot_distance(source: list[DistanceInfo] | Profile, ax: Axes | None = None) -> Axes:
     """Draws one line per cut, with its own color, marker and dashes, and the spread over samples as bars.
 
     Up to three cuts have the 10th to 90th percentile over the pairs as a band.
     """
+    infos = source if isinstance(source, list) else distance_info(source)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
         for index, info in enumerate(infos):
@@ -122,7 +123,7 @@ def plot_distance(infos: list[DistanceInfo], ax: Axes | None = None) -> Axes:
             )
         ax.set_xlabel(f"distance in calls (j {MINUS} i)")
         ax.set_ylabel(METRIC_NAMES[infos[0].metric] if infos else "")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         ax.set_xlim(0.5, max((info.distances[-1] for info in infos if info.distances), default=1) + 0.5)
         ax.grid(axis="y")
         if any(info.distances for info in infos):

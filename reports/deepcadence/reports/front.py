@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from deepcadence.reports._origins import ORIGIN_LOOKS, ORIGIN_NAMES
-from deepcadence.reports._style import CHOSEN, FEWER_STEPS, SURFACE, axes_or_new, figure_style
+from deepcadence.reports._origins import scatter_by_origin
+from deepcadence.reports._style import CHOSEN, FEWER_STEPS, axes_or_new, figure_style
 from deepcadence.reports.tables import Table
 from deepcadence.schedules import Cost, Schedule
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 PSNR_CAP: Final = 100.0
 """PSNR, in dB, that stands for images equal to those of the full run."""
 
-_MAX_MARKERS: Final = 1500
 QUALITY_NAMES: Final = {"psnr": "PSNR to the full run (dB)", "ssim": "SSIM to the full run"}
 
 
@@ -130,50 +128,35 @@ def _calls(schedule: Schedule | None) -> str:
     return "" if schedule is None else " ".join("F" if call == "full" else str(call) for call in schedule.calls)
 
 
-def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
+def plot_front(source: FrontInfo | StudyResult, ax: Axes | None = None) -> Axes:
     """Draws quality against mean MACs: a marker shape per origin, the front as steps, a ring around the chosen."""
+    info = source if isinstance(source, FrontInfo) else front_info(source)
     with figure_style():
         ax = axes_or_new(ax, 5.0, 3.4)
-        unit, name = mac_unit(info.full_macs)
         front = info.front
         ax.plot(
-            [point.macs / unit for point in front],
+            [giga(point.macs) for point in front],
             [point.quality for point in front],
             drawstyle="steps-post",
             color=CHOSEN,
             linewidth=1.1,
             alpha=0.75,
-            label="front of the schedules",
+            label="front",
             zorder=1,
         )
         fewer = [point for point in info.points if point.origin == "fewer_steps"]
         ax.plot(
-            [point.macs / unit for point in fewer],
+            [giga(point.macs) for point in fewer],
             [point.quality for point in fewer],
             color=FEWER_STEPS,
             linewidth=1.0,
             linestyle=(0, (4, 2.5)),
             zorder=1,
         )
-        for origin, (color, marker, size) in ORIGIN_LOOKS.items():
-            points = [point for point in info.points if point.origin == origin]
-            if points:
-                sns.scatterplot(
-                    x=[point.macs / unit for point in points],
-                    y=[point.quality for point in points],
-                    ax=ax,
-                    color=color,
-                    marker=marker,
-                    s=size,
-                    edgecolor=SURFACE,
-                    linewidth=0.6,
-                    label=ORIGIN_NAMES[origin],
-                    rasterized=len(points) > _MAX_MARKERS,
-                    zorder=2 if origin == "nonuniform" else 3,
-                )
+        scatter_by_origin(ax, [(point.origin, giga(point.macs), point.quality) for point in info.points])
         for index, point in enumerate(point for point in info.points if point.chosen):
             ax.scatter(
-                [point.macs / unit],
+                [giga(point.macs)],
                 [point.quality],
                 s=150,
                 facecolor="none",
@@ -182,7 +165,7 @@ def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
                 label="chosen" if index == 0 else None,
                 zorder=4,
             )
-        ax.set_xlabel(f"mean MACs per call ({name}MACs; the full run: {info.full_macs / unit:.3g})")
+        ax.set_xlabel(f"mean GMACs per call (the full run: {macs_text(info.full_macs)})")
         ax.set_ylabel(QUALITY_NAMES.get(info.metric, info.metric))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -191,9 +174,11 @@ def plot_front(info: FrontInfo, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def mac_unit(macs: float) -> tuple[float, str]:
-    """Divisor and SI prefix in which `macs` reads well: (1e9, "G") for 3.4e11."""
-    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if macs >= unit:
-            return unit, name
-    return 1.0, ""
+def giga(macs: float) -> float:
+    """In GMACs, the unit of all figures, pages and commands."""
+    return macs / 1e9
+
+
+def macs_text(macs: float) -> str:
+    """`338.83`, `0.3961`: GMACs with two decimals, or four below one."""
+    return f"{giga(macs):.{2 if macs >= 1e9 else 4}f}"

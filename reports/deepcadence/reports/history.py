@@ -100,8 +100,9 @@ def _area(front: list[tuple[float, float]], edge: float) -> float:
     return sum(max(0.0, edge - cost) * (gain - below) for (cost, gain), below in zip(front, gains, strict=False))
 
 
-def plot_history(info: HistoryInfo, ax: Axes | None = None) -> Axes:
+def plot_history(source: HistoryInfo | StudyResult, ax: Axes | None = None) -> Axes:
     """Draws the area under the front against the number of the trial, with a marker wherever it grew."""
+    info = source if isinstance(source, HistoryInfo) else history_info(source)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
         ax.plot(

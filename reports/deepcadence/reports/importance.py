@@ -105,8 +105,9 @@ def _distribution(name: str, values: list[Any]) -> Any:
     return FloatDistribution(min(values), max(values))
 
 
-def plot_importance(info: ImportanceInfo, ax: Axes | None = None) -> Axes:
+def plot_importance(source: ImportanceInfo | StudyResult, ax: Axes | None = None) -> Axes:
     """Draws two bars per parameter: its importance for quality, and below it, hatched, that for MACs."""
+    info = source if isinstance(source, ImportanceInfo) else importance_info(source)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 0.9 + 0.45 * max(1, len(info.parameters)))
         rows = range(len(info.parameters))

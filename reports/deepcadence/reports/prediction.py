@@ -61,8 +61,9 @@ def prediction_info(study: StudyResult) -> PredictionInfo:
     return PredictionInfo(study.metric, tuple(points), None if agreement is None else agreement.spearman)
 
 
-def plot_prediction(info: PredictionInfo, ax: Axes | None = None) -> Axes:
+def plot_prediction(source: PredictionInfo | StudyResult, ax: Axes | None = None) -> Axes:
     """Draws measured quality against predicted PSNR; where both are PSNR, with the line on which they are equal."""
+    info = source if isinstance(source, PredictionInfo) else prediction_info(source)
     with figure_style():
         ax = axes_or_new(ax, 4.8, 3.0)
         scatter_by_origin(ax, [(point.origin, point.predicted, point.measured) for point in info.points])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args, overload
 
 import numpy as np
 import seaborn as sns
@@ -87,13 +87,50 @@ def similarity_info(
     )
 
 
+@overload
 def plot_similarity(
-    info: SimilarityInfo, ax: Axes | None = None, *, limits: tuple[float, float] | None = None, colorbar: bool = True
+    source: Profile,
+    cut: int,
+    ax: Axes | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    colorbar: bool = True,
+) -> Axes: ...
+@overload
+def plot_similarity(
+    source: SimilarityInfo,
+    *,
+    ax: Axes | None = None,
+    limits: tuple[float, float] | None = None,
+    colorbar: bool = True,
+) -> Axes: ...
+def plot_similarity(
+    source: Profile | SimilarityInfo,
+    cut: int | None = None,
+    ax: Axes | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    colorbar: bool = True,
 ) -> Axes:
-    """Draws `info` as a heat map, call against call, and frames what each full call is reused for.
+    """Draws a heat map, call against call, and frames what each full call is reused for.
 
-    `limits` fixes the color range, so that heat maps of several cuts can be compared.
+    Args:
+        source: a profile, or what `similarity_info` gives, which may be of another metric and have a schedule to mark.
+        cut: of the profile.
+        ax: where to draw; a new figure if None.
+        limits: of the colors, so that heat maps of several cuts can be compared.
+        colorbar: whether to draw one.
+
+    Raises:
+        ProfileError: the profile holds no such cut.
+        TypeError: a cut is given beside a `SimilarityInfo`, which has its own.
     """
+    if isinstance(source, SimilarityInfo):
+        if cut is not None:
+            raise TypeError(f"cut: found {cut!r}, expected none: the SimilarityInfo is of cut {source.cut}")
+        info = source
+    else:
+        info = similarity_info(source, cut)  # type: ignore[arg-type]  # refuses None in words
     with figure_style():
         ax = axes_or_new(ax, 3.4, 3.1)
         low, high = limits or info.finite_range

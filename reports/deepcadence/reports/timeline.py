@@ -80,8 +80,9 @@ def timeline_info(schedule: Schedule) -> TimelineInfo:
     )
 
 
-def plot_timeline(info: TimelineInfo, ax: Axes | None = None) -> Axes:
+def plot_timeline(source: TimelineInfo | Schedule, ax: Axes | None = None) -> Axes:
     """Draws one row for full calls and one per cut in use; a call is a block in its row, so color carries nothing."""
+    info = source if isinstance(source, TimelineInfo) else timeline_info(source)
     rows: list[int | None] = [*info.cuts, None]
     with figure_style():
         ax = axes_or_new(ax, 7.2, 0.75 + 0.32 * len(rows))

@@ -16,6 +16,7 @@ from deepcadence.schedules.fields import MAX_CALLS, Call
 from deepcadence.schedules.files import read_at_most, write_atomically
 from deepcadence.schedules.generators import from_full_calls, nonuniform, uniform
 from deepcadence.schedules.identity import config_sha256, model_info, sampler_info
+from deepcadence.schedules.library import preset, presets
 from deepcadence.schedules.provenance import Cost, Created, GeneratorInfo, ModelInfo, Quality, ReuseInfo, SamplerInfo
 from deepcadence.schedules.run import RunStats
 from deepcadence.schedules.runtime import Handle, apply, cached, denoiser
@@ -59,6 +60,8 @@ __all__ = [
     "json_schema",
     "model_info",
     "nonuniform",
+    "preset",
+    "presets",
     "read_at_most",
     "register_family",
     "sampler_info",

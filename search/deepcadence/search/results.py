@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import optuna
 from pydantic import Field, ValidationError
 
+from deepcadence.probe import Setup
 from deepcadence.schedules import ModelInfo, SamplerInfo, ScheduleError
 from deepcadence.schedules.fields import Count, Cut, CutKey
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
@@ -16,7 +17,7 @@ from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
 from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
 from deepcadence.search.racing import RacedOut
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RACED_OUT, RECORD, reading
+from deepcadence.search.storage import IDENTITY, PREDICTOR, RACED_OUT, RECORD, SETUP, reading
 
 
 class TrialRecord(Candidate):
@@ -67,6 +68,7 @@ class StudyResult(Record):
         raced_out: trials that were given up after some of the seeds, since they cannot reach the front.
         fingerprint: hash over the denoiser's weights, prompts and call arguments, see `identity`.
         predictor: what was predicted; None if the study was run without.
+        setup: with which command and versions it was last begun or resumed; empty in older studies.
     """
 
     study_name: str
@@ -86,6 +88,7 @@ class StudyResult(Record):
     sampler: SamplerInfo
     fingerprint: str
     predictor: PredictorInfo | None = None
+    setup: Setup = Setup()
 
     @property
     def evaluations(self) -> int:
@@ -208,6 +211,7 @@ class StudyResult(Record):
                 _fields(identity)
                 | _trials(frozen)
                 | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
+                | {"setup": study.user_attrs.get(SETUP, {})}
             )
         except (ValidationError, ScheduleError) as error:
             raise SearchError(problems(f"study {study.study_name!r}", error)) from error

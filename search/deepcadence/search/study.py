@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from deepcadence.probe import Macs, Profile, Workload
+from deepcadence.probe import Macs, Profile, Setup, Workload
 from deepcadence.schedules import denoiser, family_of, model_info
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate
@@ -26,7 +26,7 @@ from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import Sampler, TrialSeeded
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, failures_named, open_storage, quiet
+from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, SETUP, failures_named, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -55,6 +55,7 @@ def run_study(
     sampler: Sampler = "gp",
     racing: bool = True,
     heartbeat: int = 30,
+    command: str = "",
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
 ) -> StudyResult:
@@ -91,6 +92,7 @@ def run_study(
             that costs no more; see `RacedOut`. Batches then hold a quarter of the seeds at most. False measures all
             trials on all seeds, as it takes to compare kinds of schedules.
         heartbeat: seconds between signs of life, see `open_storage`.
+        command: what was typed for this, kept in the study for its report; no secrets.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
         on_trial: told each trial that this process finished, but for those that were given up.
@@ -134,6 +136,7 @@ def run_study(
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, TrialSeeded(sampler, seed))
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
+        study.set_user_attr(SETUP, Setup.now(command).model_dump(mode="json"))
     return take_part(study, evaluator, space, name, settings, progress, on_trial)
 
 

@@ -1,0 +1,56 @@
+"""What something was measured with: the command and the versions, kept with the result."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Final, Self
+
+from pydantic import Field, model_validator
+
+from deepcadence.schedules.fields import Record, Text, problem
+
+__all__ = ["Setup"]
+
+_MAX_COMMAND: Final = 4096
+"""The longest command that is kept, in characters."""
+
+_MAX_VERSIONS: Final = 50
+_MAX_VERSION: Final = 100
+_PACKAGES: Final = ("deepcadence", "torch", "diffusers", "transformers", "optuna", "torchmetrics")
+
+
+class Setup(Record):
+    """What something was measured with, to measure it again. Empty in what older versions wrote."""
+
+    command: Text = ""
+    """The command line, without passwords; empty if it was asked for in Python."""
+    versions: dict[Text, Text] = Field(default_factory=dict)
+    """Package -> version, Python among them."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if len(self.command) > _MAX_COMMAND:
+            raise problem(f"at most {_MAX_COMMAND} characters", "setup.command", f"{len(self.command)}")
+        texts = (*self.versions, *self.versions.values())
+        if len(self.versions) > _MAX_VERSIONS or any(len(text) > _MAX_VERSION for text in texts):
+            raise problem(f"at most {_MAX_VERSIONS} versions, each a short text", "setup.versions", "more or longer")
+        return self
+
+    @classmethod
+    def now(cls, command: str = "") -> Self:
+        """What runs here, with `command` on one line: what cannot be printed is escaped, what is too long is cut."""
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in command)
+        short = line if len(line) <= _MAX_COMMAND else f"{line[: _MAX_COMMAND - 1]}…"
+        return cls(command=short, versions={"python": platform.python_version()} | _installed())
+
+
+def _installed() -> dict[str, str]:
+    """Name -> version of those of the packages that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
