@@ -15,6 +15,7 @@ from deepcadence.probe.profile import Profile
 from deepcadence.probe.projection import ProjectionInfo
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.similarity import Pairs, compare
+from deepcadence.probe.spacing import spaced
 from deepcadence.probe.workload import Workload
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "measure_effects",
     "probe",
     "record",
+    "spaced",
 ]

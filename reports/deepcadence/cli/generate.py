@@ -47,6 +47,8 @@ def generate(
 ) -> None:
     """Generate images with a schedule: one PNG per seed, `seed-<seed>.png`.
 
+    Steps and timestep_spacing are those that the schedule was made with, where it says so.
+
     The same seed gives the same noise with a schedule and without, so that the images can be compared.
     Images of the same name in the folder are replaced.
 
@@ -54,6 +56,7 @@ def generate(
     """
     from deepcadence.cli.outputs import check_folder
     from deepcadence.cli.workload import load_workload, read_prompts
+    from deepcadence.probe import spaced
     from deepcadence.schedules import Schedule
 
     check_folder(out)
@@ -68,20 +71,34 @@ def generate(
         device=device,
         dtype=dtype,
     )
-    if loaded and schedule:
-        workload = _fit(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    record = _write_images(workload, loaded, out)
+    with spaced(workload.pipeline, _spacing(workload, loaded)):
+        if loaded and schedule:
+            workload = _fit(workload, loaded, str(schedule), steps)
+        record = _write_images(workload, loaded, out)
     if as_json:
         print_json(record)
+
+
+def _spacing(workload: Workload, schedule: Schedule | None) -> str | None:
+    """The `timestep_spacing` that a schedule asks for; None where there is nothing to change."""
+    from deepcadence.schedules import sampler_info
+
+    wanted = schedule.sampler if schedule else None
+    if wanted is None or not hasattr(workload.pipeline, "scheduler"):
+        return None
+    own = sampler_info(workload.pipeline.scheduler)
+    if own.class_name != wanted.class_name or own.timestep_spacing in (None, wanted.timestep_spacing):
+        return None
+    return wanted.timestep_spacing
 
 
 def _fit(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
     """The workload with as many steps as make the calls of the schedule; checks what can be checked before a run."""
     from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
 
-    calls = schedule.num_calls
-    guesses = (steps,) if steps else (calls, max(1, calls - 1), (calls + 1) // 2)
+    calls, said = schedule.num_calls, schedule.sampler and schedule.sampler.steps
+    guesses = (steps,) if steps else ((said,) if said else (calls, max(1, calls - 1), (calls + 1) // 2))
     fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
     check_num_calls(schedule, workload.num_calls(fitting), source=source)
     check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)

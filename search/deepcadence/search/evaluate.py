@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from deepcadence.probe import Macs, Trace, Workload, count_macs
+from deepcadence.probe import Macs, Trace, Workload, count_macs, spaced
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
@@ -32,10 +32,11 @@ class Measurement:
         ssim: (n,) against the uncached run.
         own: (n,), of the evaluator's own quality function, if it has one.
         mean_macs: MACs of a run divided by the calls of the *reference* run, per sample: comparable between
-            schedules and runs with fewer steps.
+            schedules and runs with fewer steps. Measured where the input decides, a mean over the samples.
         speedup: MACs of a full call divided by `mean_macs`.
         wall_seconds: of all runs together, image decoding included.
         seconds_per_sample: median over the batches, so that a slow first batch does not count.
+        went_on: calls that the input made full, where it decides: a mean over the samples.
         images: (n, channels, height, width) float32 in [0, 1], if they were asked for.
     """
 
@@ -45,6 +46,7 @@ class Measurement:
     speedup: float
     wall_seconds: float
     seconds_per_sample: float
+    went_on: float = 0.0
     images: Tensor | None = None
     own: Tensor | None = None
 
@@ -96,7 +98,7 @@ class Evaluator:
         self._quality = quality
         self._keep_images = keep_images
         self._progress = progress
-        self._calls: dict[int, int] = {}
+        self._traces: dict[tuple[int, str | None], Trace] = {}
 
     @cached_property
     def macs(self) -> Macs:
@@ -106,23 +108,26 @@ class Evaluator:
         model = denoiser(self.workload.pipeline)
         return count_macs(model, size=family_of(model).size_of(model, self.trace.sample_shape))
 
-    @cached_property
+    @property
     def trace(self) -> Trace:
         """How a run of the reference calls its denoiser."""
-        return self.workload.trace()
+        return self.trace_of(self.workload.steps)
 
     @property
     def num_calls(self) -> int:
         """Calls of the denoiser in a run of the reference."""
         return self.trace.num_calls
 
-    def calls_of(self, steps: int) -> int:
+    def trace_of(self, steps: int, spacing: str | None = None) -> Trace:
+        """How a run of `steps` steps calls its denoiser, its timesteps spread by `spacing`, if that is given."""
+        if (steps, spacing) not in self._traces:
+            with spaced(self.workload.pipeline, spacing):
+                self._traces[steps, spacing] = self.workload.trace(steps)
+        return self._traces[steps, spacing]
+
+    def calls_of(self, steps: int, spacing: str | None = None) -> int:
         """Calls of the denoiser in a run of `steps` steps."""
-        if steps == self.workload.steps:
-            return self.num_calls
-        if steps not in self._calls:
-            self._calls[steps] = self.workload.num_calls(steps)
-        return self._calls[steps]
+        return self.trace_of(steps, spacing).num_calls
 
     @cached_property
     def reference(self) -> Reference:
@@ -131,50 +136,53 @@ class Evaluator:
         Raises:
             SearchError: its images are not finite.
         """
-        batches, seconds = self._run("reference")
+        batches, seconds, _ = self._run("reference")
         images = torch.cat(batches)
         check_images(images)
         return Reference(images, sum(seconds), self._per_sample(batches, seconds))
 
-    def measure(self, schedule: Schedule, *, phase: str | None = None) -> Measurement:
-        """Run with `schedule`.
+    def measure(
+        self, schedule: Schedule, *, steps: int | None = None, spacing: str | None = None, phase: str | None = None
+    ) -> Measurement:
+        """Run with `schedule`, and compare with the reference, which has all its steps and its own spacing.
 
         Args:
-            schedule: as many calls as the reference makes.
+            schedule: as many calls as the run makes.
+            steps: of the run; default: those of the reference.
+            spacing: `timestep_spacing` of the sampler; default: that of the reference.
             phase: what progress calls this; None reports no progress.
 
         Raises:
-            SearchError: images that are not finite, a run that did not follow the schedule, or a schedule with reuse
-                "adaptive", whose MACs depend on the input.
+            SearchError: images that are not finite, or a run that did not follow the schedule.
             ScheduleError: the schedule does not fit the model or the number of calls.
         """
-        if schedule.num_calls != self.num_calls:
-            raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {self.num_calls}")
-        if schedule.reuse.mode == "adaptive":
-            raise SearchError(
-                'the MACs of a schedule with reuse mode "adaptive" depend on the input, so it cannot be compared at '
-                "equal MACs; give one that holds or extrapolates"
-            )
-        return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase)
+        calls = self.calls_of(steps or self.workload.steps, spacing)
+        if schedule.num_calls != calls:
+            raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {calls}")
+        return self._measure(schedule, steps, spacing, phase)
 
-    def measure_fewer_steps(self, steps: int, *, phase: str | None = None) -> Measurement:
+    def measure_fewer_steps(self, steps: int, *, spacing: str | None = None, phase: str | None = None) -> Measurement:
         """Run the same sampler, uncached, for `steps` steps from the same initial noise; see `measure`."""
-        return self._measure(None, steps, self.fewer_steps_macs(steps), phase)
+        return self._measure(None, steps, spacing, phase)
 
     def measure_candidate(self, candidate: Candidate, *, phase: str | None = None) -> Measurement:
         """Run what a trial asks for, a schedule or fewer steps; see `measure`."""
         if candidate.calls is None:
-            return self.measure_fewer_steps(candidate.steps, phase=phase)
-        return self.measure(candidate.schedule(), phase=phase)
+            return self.measure_fewer_steps(candidate.steps, spacing=candidate.spacing, phase=phase)
+        return self.measure(candidate.schedule(), steps=candidate.steps, spacing=candidate.spacing, phase=phase)
 
     def fewer_steps_macs(self, steps: int) -> float:
         """Mean MACs of a run of `steps` steps, per call of the reference run and per sample."""
         return self.macs.full * self.calls_of(steps) / self.num_calls
 
-    def _measure(self, schedule: Schedule | None, steps: int | None, macs: float, phase: str | None) -> Measurement:
+    def _measure(
+        self, schedule: Schedule | None, steps: int | None, spacing: str | None, phase: str | None
+    ) -> Measurement:
         reference = self.reference.images
-        batches, seconds = self._run(phase, schedule, steps)
+        batches, seconds, went_on = self._run(phase, schedule, steps, spacing)
         images = torch.cat(batches)
+        uncached = self.fewer_steps_macs(steps or self.workload.steps)
+        macs = uncached if schedule is None else self._macs_of(schedule, went_on)
         return Measurement(
             psnr=psnr(images, reference),
             ssim=ssim(images, reference),
@@ -182,9 +190,22 @@ class Evaluator:
             speedup=self.macs.full / macs,
             wall_seconds=sum(seconds),
             seconds_per_sample=self._per_sample(batches, seconds),
+            went_on=len(went_on) / self._deciders,
             images=images if self._keep_images else None,
             own=None if self._quality is None else own_quality(self._quality, images, reference, self._prompts()),
         )
+
+    def _macs_of(self, schedule: Schedule, went_on: Sequence[int]) -> float:
+        """Mean MACs of a run: those of the schedule, and of the calls that went on, of all samples and sides."""
+        costs: dict[Literal["full"] | int, int] = {"full": self.macs.full, **self.macs.partial}
+        more = sum(self.macs.full - costs[schedule.calls[call]] for call in went_on)
+        planned = schedule.num_calls * schedule.mean_macs(self.macs.full, self.macs.partial)
+        return (planned + more / self._deciders) / self.num_calls
+
+    @property
+    def _deciders(self) -> int:
+        """How many samples and sides of guidance there are."""
+        return len(self.workload.seeds) * self.trace.sides
 
     def _prompts(self) -> tuple[str, ...]:
         """Those of the images, one each; () for a model that takes none."""
@@ -192,12 +213,19 @@ class Evaluator:
         return tuple(prompts[seed % len(prompts)] for seed in self.workload.seeds) if prompts else ()
 
     def _run(
-        self, phase: str | None, schedule: Schedule | None = None, steps: int | None = None
-    ) -> tuple[list[Tensor], list[float]]:
+        self,
+        phase: str | None,
+        schedule: Schedule | None = None,
+        steps: int | None = None,
+        spacing: str | None = None,
+    ) -> tuple[list[Tensor], list[float], list[int]]:
+        """Images and seconds of each batch, and the calls that went on, of all samples and sides of guidance."""
         batches: list[Tensor] = []
         seconds: list[float] = []
+        went_on: list[int] = []
         done, total = 0, len(self.workload.seeds)
-        with _attached(self.workload.pipeline, schedule) as handle:
+        pipeline = self.workload.pipeline
+        with spaced(pipeline, spacing), _attached(pipeline, schedule) as handle:
             for seeds in self.workload.batches():
                 began = time.perf_counter()
                 batches.append(self.workload.run(seeds, steps=steps))
@@ -205,10 +233,12 @@ class Evaluator:
                 if handle is not None and handle.stats.forced:
                     call, why = handle.stats.forced[0]
                     raise SearchError(f"the run did not follow the schedule: call {call} ran full because {why}")
+                if handle is not None:
+                    went_on += handle.stats.went_on * len(seeds)
                 done += len(seeds)
                 if phase is not None and self._progress is not None:
                     self._progress(phase, done, total)
-        return batches, seconds
+        return batches, seconds, went_on
 
     @staticmethod
     def _per_sample(batches: list[Tensor], seconds: list[float]) -> float:
