@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -197,10 +197,10 @@ class Evaluator:
 
     def _macs_of(self, schedule: Schedule, went_on: Sequence[int]) -> float:
         """Mean MACs of a run: those of the schedule, and of the calls that went on, of all samples and sides."""
-        costs: dict[Literal["full"] | int, int] = {"full": self.macs.full, **self.macs.partial}
-        more = sum(self.macs.full - costs[schedule.calls[call]] for call in went_on)
-        planned = schedule.num_calls * schedule.mean_macs(self.macs.full, self.macs.partial)
-        return (planned + more / self._deciders) / self.num_calls
+        saved = {cut: self.macs.full - cost for cut, cost in self.macs.partial.items()}
+        more = sum(saved[cut] for call in went_on if (cut := schedule.calls[call]) != "full")
+        planned = schedule.mean_macs(self.macs.full, self.macs.partial) * (schedule.num_calls / self.num_calls)
+        return planned + more / self._deciders / self.num_calls
 
     @property
     def _deciders(self) -> int:
