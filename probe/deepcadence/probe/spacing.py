@@ -26,7 +26,8 @@ def spaced(pipeline: Any, spacing: str | None) -> Iterator[None]:
         return
     scheduler = getattr(pipeline, "scheduler", None)
     if "timestep_spacing" not in getattr(scheduler, "config", ()):
-        raise WorkloadError(f"{type(scheduler).__name__} has no timestep_spacing to change; leave the spacing out")
+        name = type(pipeline if scheduler is None else scheduler).__name__
+        raise WorkloadError(f"{name} has no timestep_spacing to change; leave the spacing out")
     if spacing not in SPACINGS:
         raise WorkloadError(f"timestep_spacing: found {spacing!r}, expected one of {', '.join(SPACINGS)}")
     pipeline.scheduler = type(scheduler).from_config(scheduler.config, timestep_spacing=spacing)

@@ -45,11 +45,15 @@ def predict(
     cuts = [cut for cut in space.cuts if macs.partial[cut] <= _DEAREST_CUT * macs.full]
     if not cuts:
         return PredictorInfo(problem=f"no cut saves more than {1 - _DEAREST_CUT:.0%} of a full call")
+    reuses = [(order, alpha) for order in _ORDERS if order in space.orders for alpha in _strengths(space, order)]
+    if not reuses:
+        return PredictorInfo(
+            problem="nothing that it predicts is searched: features held, or extrapolated along a line"
+        )
     try:
         effects = measure_effects(workload.replace(seeds=workload.seeds[:_SAMPLES]), cuts, macs, progress=progress)
     except ProfileError as error:
         return PredictorInfo(problem=str(error))
-    reuses = [(order, alpha) for order in _ORDERS if order in space.orders for alpha in _strengths(space, order)]
     proposed: list[Candidate] = []
     predicted: dict[str, float] = {}
     for order, alpha in reuses:

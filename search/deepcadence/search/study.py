@@ -102,6 +102,7 @@ def run_study(
 
     Raises:
         SearchError: the study in the storage is about something else, or the reference is not finite.
+        WorkloadError: the sampler has no such spacing.
     """
     if trials < 0:
         raise SearchError(f"trials is {trials}; expected 0 or more")
@@ -124,6 +125,8 @@ def run_study(
         fewer=[(count, evaluator.calls_of(count)) for count in steps if count != workload.steps],
         spacings=spacings,
     )
+    for spacing in space.spacings:
+        evaluator.trace_of(workload.steps, spacing)  # one that cannot be is refused here
     identity = study_identity(workload, space, evaluator.macs, name)
     settings = StudySettings(
         trials=trials,
