@@ -71,7 +71,7 @@ def main() -> None:
     """Measure, print, write."""
     arguments = parse_arguments()
     torch.set_num_threads(2)
-    result = {
+    result: dict[str, Any] = {
         "command": command_line("benchmarks.search_space"),
         "environment": environment("diffusers"),
         "rows": measure(arguments),

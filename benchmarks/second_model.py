@@ -31,7 +31,7 @@ CLASSES = 10
 BLOCKS = 12
 
 
-class DigitPipeline(DiffusionPipeline):  # type: ignore[no-untyped-call]
+class DigitPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Digits from a transformer in pixel space; of all classes in turn, unless labels are given."""
 
     def __init__(self, transformer: DiTTransformer2DModel, scheduler: DDIMScheduler) -> None:
@@ -62,7 +62,7 @@ class DigitPipeline(DiffusionPipeline):  # type: ignore[no-untyped-call]
 def load_digits(_: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """The 1,797 digits of scikit-learn (Alpaydin and Kaynak 1998, CC BY 4.0), (images, 8, 8), and what they show."""
     try:
-        from sklearn import datasets
+        from sklearn import datasets  # type: ignore[import-untyped]
     except ImportError as error:
         raise SystemExit("the digits come with scikit-learn; install it with: pip install scikit-learn") from error
     found = datasets.load_digits()
@@ -122,7 +122,7 @@ def transferred(settings: Path, workload: Workload, num_calls: int) -> list[Cand
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All rows."""
-    pipeline = DigitPipeline.from_pretrained(arguments.work / "pipeline")  # type: ignore[no-untyped-call]
+    pipeline = DigitPipeline.from_pretrained(arguments.work / "pipeline")
     workload = Workload(
         pipeline,
         steps=50,

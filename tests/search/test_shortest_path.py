@@ -55,8 +55,8 @@ def test_warm_up_and_cool_down_fall_out() -> None:
     """Where features change fast at both ends of a run, the best schedule is full there, and sparse between."""
     speed = np.ones(20)
     speed[:5] = speed[16:] = 20.0
-    age = np.arange(20)[None, :] - np.arange(20)[:, None]
-    (_, alike), (_, found) = (shortest_paths(losses, 11)[10] for losses in ((age * 1.0)[None], (age * speed)[None]))
+    age = np.subtract.outer(np.arange(20.0), np.arange(20.0)).T[None]
+    (_, alike), (_, found) = (shortest_paths(losses, 11)[10] for losses in (age, age * speed))
     assert set(range(5)) | set(range(16, 20)) <= set(found)
     assert np.diff(found).tolist() == [1, 1, 1, 1, 4, 4, 4, 1, 1, 1]
     assert max(np.diff(alike)) == 2  # nothing but the errors says where a run begins and ends

@@ -24,7 +24,7 @@ def spaced(pipeline: Any, spacing: str | None) -> Iterator[None]:
     if spacing is None:
         yield
         return
-    scheduler = getattr(pipeline, "scheduler", None)
+    scheduler: Any = getattr(pipeline, "scheduler", None)
     if "timestep_spacing" not in getattr(scheduler, "config", ()):
         name = type(pipeline if scheduler is None else scheduler).__name__
         raise WorkloadError(f"{name} has no timestep_spacing to change; leave the spacing out")

@@ -77,7 +77,7 @@ class Subject:
 
     load: Callable[[Path], tuple[torch.Tensor, torch.Tensor | None]]
     to_model_range: Callable[[torch.Tensor], torch.Tensor]
-    build_model: Callable[[], nn.Module]
+    build_model: Callable[[], Any]
     build_pipeline: Callable[[nn.Module], Any]
     first_and_last: tuple[str, ...] = FIRST_AND_LAST
 
@@ -126,8 +126,7 @@ def start_run(device: str, learning_rate: float, seed: int, subject: Subject = B
     model, average = subject.build_model(), subject.build_model()
     average.load_state_dict(model.state_dict())
     layout = torch.channels_last
-    for each in (model, average):
-        each.to(device=device, memory_format=layout)
+    model, average = model.to(device, memory_format=layout), average.to(device, memory_format=layout)
     optimizer = MuonWithAdamW(model, learning_rate, subject.first_and_last)
     return Run(model.train(), average.eval().requires_grad_(False), optimizer)
 
