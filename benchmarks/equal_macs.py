@@ -67,18 +67,20 @@ def study(workload: Workload, arguments: argparse.Namespace) -> StudyResult:
 
 
 def contenders(
-    target: float, workload: Workload, result: StudyResult, evaluator: Evaluator
+    target: float, workload: Workload, result: StudyResult, evaluator: Evaluator, chosen: Candidate
 ) -> dict[str, Candidate | None]:
-    """The best of each kind whose mean MACs `target` allows, by quality on the search seeds; None if there is none."""
+    """What was chosen, and the best of each other kind whose mean MACs `target` allows; None if there is none.
+
+    The best by quality on the search seeds; extrapolated as far as the choice is, if it is.
+    """
     limit = evaluator.macs.full / target
-    chosen = select(result, target_speedup=target)
     family = [t for t in result.trials if t.origin in ("published", "nonuniform") and not t.order]
     fitting = [trial for trial in family if trial.speedup >= target]
     steps = most_steps(evaluator, limit)
     fewer = None if steps is None else Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
     return {
         CHOICE: chosen,
-        "uniform, extrapolated": best_uniform(workload, result, evaluator.macs, limit, order=1),
+        "uniform, extrapolated": best_uniform(workload, result, evaluator.macs, limit, order=1, alpha=chosen.alpha),
         "uniform, held": best_uniform(workload, result, evaluator.macs, limit),
         "(c, p), held": max(fitting, key=result.quality, default=None),
         "fewer steps": fewer,
@@ -91,7 +93,21 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     workload = Workload(pipeline, steps=50, seeds=tuple(range(arguments.search_seeds)), batch_size=32)
     result = study(workload, arguments)
     evaluator = Evaluator(workload.replace(seeds=held_out_seeds(result, arguments.held_out)))
-    found = {target: contenders(target, workload, result, evaluator) for target in arguments.targets}
+    found = {
+        target: contenders(target, workload, result, evaluator, select(result, target_speedup=target))
+        for target in arguments.targets
+    }
+    return {
+        "held_out_samples": arguments.held_out,
+        "search_seeds": arguments.search_seeds,
+        "search_cost": result.search_cost,
+        "predictor": result.predictor_words,
+        "rows": compare(found, evaluator),
+    }
+
+
+def compare(found: dict[float, dict[str, Candidate | None]], evaluator: Evaluator) -> list[dict[str, Any]]:
+    """The rows of the table: the contenders at each target, run on the evaluator's seeds."""
     measured: dict[str, Measurement] = {}
     rows = []
     with Progress() as bars:
@@ -99,15 +115,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for candidate in bars.track(different.values(), description="held-out seeds"):
             measured[candidate.key] = evaluator.measure_candidate(candidate)
     for target, each in found.items():
-        chosen = measured[each[CHOICE].key]  # type: ignore[union-attr]  # select() raises if there is none
+        chosen = measured[each[CHOICE].key]  # type: ignore[union-attr]  # there always is a choice
         rows += [row(target, name, c, measured[c.key], chosen) for name, c in each.items() if c is not None]
-    return {
-        "held_out_samples": arguments.held_out,
-        "search_seeds": arguments.search_seeds,
-        "search_cost": result.search_cost,
-        "predictor": result.predictor_words,
-        "rows": rows,
-    }
+    return rows
 
 
 def row(target: float, name: str, what: Candidate, measured: Measurement, chosen: Measurement) -> dict[str, Any]:
@@ -120,6 +130,7 @@ def row(target: float, name: str, what: Candidate, measured: Measurement, chosen
         "label": describe(what),
         "calls": what.calls,
         "order": what.order,
+        "alpha": what.alpha,
         "steps": what.steps,
         "speedup": measured.speedup,
         "psnr": f"{psnr.mean:.2f} [{psnr.ci95[0]:.2f}, {psnr.ci95[1]:.2f}]",
@@ -136,7 +147,7 @@ def describe(what: Candidate) -> str:
     if what.calls is None:
         return what.label
     cuts = ", ".join(map(str, sorted({call for call in what.calls if call != "full"})))
-    reuse = f"order {what.order}" if what.order else "held"
+    reuse = f"order {what.order}" + (f" alpha {what.alpha:g}" if what.alpha != 1 else "") if what.order else "held"
     label = "" if isinstance(what, TrialRecord) and what.origin == "predicted" else f"{what.label.split(' order')[0]}: "
     return f"{label}{what.full_calls}+{what.partial_calls}, cut {cuts}, {reuse}"
 

@@ -142,6 +142,11 @@ def test_the_number_of_calls() -> None:
     check_num_calls(uniform(4, 2, 1), 4)
     with pytest.raises(ScheduleError, match=r"^file.json: calls: found 4 calls, expected 5.*schedule\.resample\(5\)"):
         check_num_calls(uniform(4, 2, 1), 5, source="file.json")
+    made_for = uniform(4, 2, 1).model_copy(update={"sampler": SamplerInfo(class_name="DDIMScheduler", steps=3)})
+    with pytest.raises(
+        ScheduleError, match=r"run num_inference_steps=3, as its sampler\.steps says, or use schedule\.res"
+    ):
+        check_num_calls(made_for, 5)
 
 
 def test_another_sampler_is_warned_of() -> None:
@@ -152,6 +157,13 @@ def test_another_sampler_is_warned_of() -> None:
         check_sampler(schedule, sampler)
         check_sampler(schedule, sampler.model_copy(update={"timesteps": None}))
         check_sampler(uniform(2, 2, 1), sampler)
+    spaced = uniform(2, 2, 1).model_copy(
+        update={"sampler": sampler.model_copy(update={"timestep_spacing": "trailing"})}
+    )
+    with pytest.warns(
+        ScheduleWarning, match=r"found \"trailing\", expected \"leading\".*timestep_spacing=\"trailing\"\)$"
+    ):
+        check_sampler(spaced, sampler.model_copy(update={"timestep_spacing": "leading", "config_sha256": "1" * 64}))
     for change in ({"class_name": "PNDMScheduler"}, {"config_sha256": "1" * 64}, {"timesteps": (5, 4)}):
         name = next(iter(change)).replace("class_name", "class")
         with pytest.warns(ScheduleWarning, match=rf"^schedule: sampler\.{name}: found "):

@@ -333,7 +333,12 @@ def schedules(draw: st.DrawFn) -> Schedule:
     used = {call for call in calls if call != "full"}
     model = ModelInfo(class_name=draw(texts), config_sha256=draw(hashes), cuts={cut: draw(texts) for cut in used})
     timesteps = st.none() | st.lists(numbers, max_size=30).map(tuple)
-    sampler = SamplerInfo(class_name=draw(texts), config_sha256=draw(hashes), timesteps=draw(timesteps))
+    sampler = SamplerInfo(
+        class_name=draw(texts),
+        config_sha256=draw(hashes),
+        timesteps=draw(timesteps),
+        steps=draw(st.none() | st.integers(1, 99)),
+    )
     cost = Cost(
         counter=draw(st.sampled_from(["exact", "paper"])),
         full_macs=draw(counts),

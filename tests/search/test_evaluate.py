@@ -64,9 +64,51 @@ def test_a_schedule_of_another_length_is_an_error(workload: Workload) -> None:
         Evaluator(workload).measure(uniform(5, 2, 0))
 
 
-def test_an_adaptive_schedule_has_no_macs_to_compare_at(workload: Workload) -> None:
-    with pytest.raises(SearchError, match="depend on the input"):
-        Evaluator(workload).measure(uniform(6, 2, 0).adaptive(0.1))
+def test_the_macs_of_an_adaptive_schedule_are_what_its_runs_took(workload: Workload) -> None:
+    evaluator = Evaluator(workload)
+    plan, macs = uniform(6, 6, 1), evaluator.macs
+    never, always = (evaluator.measure(plan.adaptive(threshold)) for threshold in (1e9, 0.0))
+    assert (never.went_on, always.went_on) == (0, 5)
+    assert never.mean_macs == (macs.full + 5 * macs.partial[1]) / 6
+    assert always.mean_macs == pytest.approx(macs.full)
+    assert always.psnr.tolist() == [PSNR_CAP] * 3
+    with_hold = evaluator.measure(plan.adaptive(1e9, max_hold=2))  # calls 3 and so on
+    assert with_hold.went_on == 1
+    assert with_hold.mean_macs == pytest.approx((2 * macs.full + 4 * macs.partial[1]) / 6)
+
+
+def test_both_sides_of_guidance_decide() -> None:
+    pipe = tiny.sd_pipeline()
+    evaluator = Evaluator(Workload(pipe, steps=3, seeds=(0,), prompts=("a",)))
+    always = evaluator.measure(uniform(3, 3, 0).adaptive(0.0))
+    assert always.went_on == 2
+    assert always.mean_macs == pytest.approx(evaluator.macs.full)
+
+
+def test_fewer_steps_with_a_schedule_are_compared_with_all_steps(workload: Workload) -> None:
+    evaluator = Evaluator(workload)
+    plain = evaluator.measure_fewer_steps(3)
+    full = evaluator.measure(from_full_calls(3, range(3), 0), steps=3)
+    assert torch.equal(full.psnr, plain.psnr)
+    assert full.mean_macs == plain.mean_macs
+    macs = evaluator.macs
+    assert evaluator.measure(uniform(3, 3, 1), steps=3).mean_macs == pytest.approx(
+        (macs.full + 2 * macs.partial[1]) / 6
+    )
+    with pytest.raises(SearchError, match="has 6 calls, a run makes 3"):
+        evaluator.measure(uniform(6, 2, 0), steps=3)
+
+
+def test_another_spacing_of_the_timesteps() -> None:
+    pipe = tiny.ddim_pipeline()
+    own = pipe.scheduler
+    evaluator = Evaluator(Workload(pipe, steps=3, seeds=(0,)), keep_images=True)
+    measured = evaluator.measure(from_full_calls(3, range(3), 0), spacing="trailing")
+    assert pipe.scheduler is own
+    pipe.scheduler = type(own).from_config(own.config, timestep_spacing="trailing")
+    assert measured.images is not None
+    assert torch.equal(measured.images, Workload(pipe, steps=3).run((0,)))
+    assert float(measured.psnr) < PSNR_CAP
 
 
 def test_a_reference_that_is_not_finite_is_an_error() -> None:

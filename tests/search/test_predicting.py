@@ -57,8 +57,8 @@ def test_a_predictor_that_ranks_badly_is_not_used(
 ) -> None:
     """The honest predictions with the sign turned: the cheapest baselines are said to be the best."""
 
-    def upside_down(*arguments: Any) -> PredictorInfo:
-        info = predict(*arguments)
+    def upside_down(*arguments: Any, **options: Any) -> PredictorInfo:
+        info = predict(*arguments, **options)
         return info.model_copy(update={"predicted": {key: -value for key, value in info.predicted.items()}})
 
     monkeypatch.setattr(study_module, "predict", upside_down)
@@ -70,6 +70,25 @@ def test_a_predictor_that_ranks_badly_is_not_used(
     assert [trial.origin for trial in result.trials].count("nonuniform") == 1  # the study went on
     assert "not tried further" in str(result.predictor_words)
     assert run_study(workload, storage=storage, max_predicted=5, **SMALL) == result
+
+
+def test_a_study_resumed_with_another_target_is_predicted_for_it_too(workload: Workload, storage: Path) -> None:
+    def run(target: float | None) -> StudyResult:
+        return run_study(workload, storage=storage, max_predicted=2, target_speedup=target, **SMALL)
+
+    first, second = run(None), run(1.5)
+    new = second.trials[len(first.trials) :]
+    assert new
+    assert all(trial.origin == "predicted" and trial.label.startswith("predicted for 1.5x, 1") for trial in new[:1])
+    assert all(1.5 <= trial.speedup < 2.5 and trial.reused_from is None for trial in new)
+    keys = [trial.key for trial in second.trials if trial.origin == "predicted"]
+    assert len(set(keys)) == len(keys)
+    assert first.predictor is not None
+    assert second.predictor is not None
+    assert second.predictor.targets == (None, 1.5)
+    assert second.predictor.runs == pytest.approx(2 * first.predictor.runs)  # it is measured again, which counts
+    assert run(1.5) == second
+    assert run(None) == second
 
 
 def test_a_predictor_that_cannot_be_measured_leaves_a_study_alone(

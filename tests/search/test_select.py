@@ -96,10 +96,14 @@ def test_a_quality_function_of_ones_own_is_chosen_by() -> None:
 
 
 def test_cost_may_be_time_on_a_device() -> None:
-    seconds = CallSeconds(full=4.0, partial={0: 1.0, 1: 3.0})
+    seconds = CallSeconds(full=4.0, partial={0: 1.0, 1: 3.0}, num_calls=4)
     inner, outer = ("full", 1, 1, 1), ("full", 0, "full", 0)
     assert seconds.speedup(trial(0, 9.0, 30, calls=inner)) == 16 / 13
-    result = study(trial(0, 2.0, 30, calls=inner), trial(1, 1.5, 20, calls=outer), trial(2, 1.1, 25, calls=("full",)))
+    assert seconds.speedup(trial(0, 9.0, 30, calls=outer[:2])) == 16 / 5  # fewer steps, against the reference's four
+    assert seconds.speedup(trial(0, 9.0, 30, calls=inner, cut=1, went_on=1.5)) == 16 / 14.5
+    result = study(
+        trial(0, 2.0, 30, calls=inner), trial(1, 1.5, 20, calls=outer), trial(2, 1.1, 25, calls=("full",) * 4)
+    )
     assert select(result, target_speedup=1.4).number == 0
     assert select(result, target_speedup=1.4, seconds=seconds).number == 1  # 1.6 times less time, for fewer saved MACs
     assert select(result, target_speedup=1.1, seconds=seconds).number == 0

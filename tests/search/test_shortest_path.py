@@ -49,3 +49,14 @@ def test_losses_that_cannot_be_are_not_looked_at() -> None:
 def test_an_expensive_end_draws_the_full_calls_there() -> None:
     losses = np.ones((1, 6, 6)) * np.array([1, 1, 1, 1, 9, 9.0])
     assert shortest_paths(losses, 3)[2][1] == (0, 4, 5)
+
+
+def test_warm_up_and_cool_down_fall_out() -> None:
+    """Where features change fast at both ends of a run, the best schedule is full there, and sparse between."""
+    speed = np.ones(20)
+    speed[:5] = speed[16:] = 20.0
+    age = np.subtract.outer(np.arange(20.0), np.arange(20.0)).T[None]
+    (_, alike), (_, found) = (shortest_paths(losses, 11)[10] for losses in (age, age * speed))
+    assert set(range(5)) | set(range(16, 20)) <= set(found)
+    assert np.diff(found).tolist() == [1, 1, 1, 1, 4, 4, 4, 1, 1, 1]
+    assert max(np.diff(alike)) == 2  # nothing but the errors says where a run begins and ends

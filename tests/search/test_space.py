@@ -36,6 +36,14 @@ def test_every_point_of_the_space_is_a_valid_schedule() -> None:
         ({"intervals": (3, 2)}, "intervals"),
         ({"intervals": (2, 21)}, "intervals"),
         ({"powers": (1.0, 2.0)}, "powers"),
+        ({"orders": ()}, "orders"),
+        ({"alphas": (0.0,)}, "alphas"),
+        ({"alphas": (2.5,)}, "alphas"),
+        ({"thresholds": (-0.1,)}, "thresholds"),
+        ({"thresholds": (0.1,), "max_holds": (0,)}, "max_holds"),
+        ({"max_holds": (4,)}, "give thresholds"),
+        ({"fewer": ((20, 20),)}, "fewer than the 20"),
+        ({"spacings": ()}, "spacings"),
     ],
 )
 def test_empty_ranges_are_errors(arguments: dict[str, object], message: str) -> None:
@@ -91,3 +99,54 @@ def test_cuts_within_reach_of_a_speedup() -> None:
     assert cuts_within_reach(macs, 2.0) == [0, 1]
     with pytest.raises(SearchError, match="at most 10 times cheaper"):
         cuts_within_reach(macs, 10.0)
+
+
+def points(space: SearchSpace, count: int = 60) -> list[tuple[Candidate, dict[str, object]]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    asked = [study.ask() for _ in range(count)]
+    return [(space.suggest(trial), trial.params) for trial in asked]
+
+
+def test_what_is_searched_by_default() -> None:
+    for candidate, params in points(SearchSpace.default(20, 20, (0,))):
+        assert set(params) == {"interval", "cut", "center", "power", "order"}
+        assert candidate.threshold is None
+        assert (candidate.steps, candidate.spacing) == (20, None)
+
+
+def test_all_that_can_be_searched() -> None:
+    space = SearchSpace.default(
+        20, 20, (0, 2), alphas=(0.5, 1.25), thresholds=(0.1, 0.3), max_holds=(4,), fewer=((10, 11),),
+        spacings=(None, "leading"),
+    )  # fmt: skip
+    found = points(space, 200)
+    assert {c.alpha for c, _ in found if c.order} == {0.5, 1.25}
+    assert {c.threshold for c, _ in found} == {None, 0.1, 0.3}
+    assert {c.spacing for c, _ in found} == {None, "leading"}
+    for candidate, params in found:
+        schedule = candidate.schedule()
+        assert schedule.num_calls == {20: 20, 10: 11}[candidate.steps]
+        assert ("alpha" in params) == (candidate.order > 0)
+        assert ("10 steps" in candidate.label) == (candidate.steps == 10)
+        assert ("leading" in candidate.label) == (candidate.spacing == "leading")
+        if candidate.threshold is None:
+            assert schedule.reuse.alpha == (candidate.alpha if candidate.order else None)
+        else:
+            assert (schedule.reuse.mode, schedule.reuse.max_hold) == ("adaptive", 4)
+            assert schedule.full_calls == (0,)
+            assert "interval" not in params
+    assert len({c.key for c, _ in found}) == len({(c.calls, c.reuse, c.steps, c.spacing) for c, _ in found})
+
+
+def test_everything_can_be_fixed() -> None:
+    space = SearchSpace.default(20, 20, (0,), orders=(), thresholds=(0.2,), spacings=("trailing",))
+    for candidate, params in points(space, 5):
+        assert set(params) == {"cut"}
+        assert candidate.label == "adaptive 0.2 cut 0 trailing"
+    space = SearchSpace.default(20, 20, (0,), orders=(1,), alphas=(1.25,))
+    assert {(candidate.order, candidate.alpha) for candidate, _ in points(space, 5)} == {(1, 1.25)}
+
+
+def test_fewer_steps_are_tried_with_every_spacing() -> None:
+    found = baselines(SearchSpace.default(10, 10, (0,), spacings=("leading",)), fewer_steps=(5,))
+    assert [c.label for c in found if c.origin == "fewer_steps"] == ["5 steps", "5 steps leading"]

@@ -31,7 +31,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("deepcadence.search.timing._timed", timed)
     workload = Workload(tiny.ddim_pipeline(), steps=4, seeds=(0, 1, 2), batch_size=2)
     assert wall_speedups(workload, [SCHEDULE, FEWER]) == [2.0, 4.0]
-    assert ran == [(False, None), (True, None), (False, 2)] * 3
+    assert ran == [(False, None), (True, 4), (False, 2)] * 3
 
 
 def test_calls_are_timed_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,9 @@ def test_calls_are_timed_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepcadence.search.timing.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     told: list[tuple[str, int, int]] = []
     found = call_seconds(workload, (2, 0), progress=lambda *words: told.append(words))
-    assert found == CallSeconds(full=4.0, partial={0: 1.5, 2: 3.0})  # medians: a slow first call does not count
+    assert found == CallSeconds(
+        full=4.0, partial={0: 1.5, 2: 3.0}, num_calls=5
+    )  # medians: a slow first call does not count
     assert told == [("timing calls", 1, 2), ("timing calls", 2, 2)]
     assert not workload.pipeline.unet._forward_hooks
     assert not workload.pipeline.unet._forward_pre_hooks
@@ -59,7 +61,7 @@ def test_calls_of_both_sides_of_guidance_are_told_apart(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("deepcadence.search.timing._clock", clock)
     found = call_seconds(transformer_workload("wan"), (0,))
-    assert found == CallSeconds(full=5.0, partial={0: 1.0})
+    assert found == CallSeconds(full=5.0, partial={0: 1.0}, num_calls=3)
     assert len(durations) == 1
 
 

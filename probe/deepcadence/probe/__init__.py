@@ -17,6 +17,7 @@ from deepcadence.probe.projection import ProjectionInfo
 from deepcadence.probe.record import Recording, record
 from deepcadence.probe.setup import Setup
 from deepcadence.probe.similarity import Pairs, compare
+from deepcadence.probe.spacing import spaced
 from deepcadence.probe.workload import Workload, noise_of
 
 __all__ = [
@@ -48,4 +49,5 @@ __all__ = [
     "noise_of",
     "probe",
     "record",
+    "spaced",
 ]

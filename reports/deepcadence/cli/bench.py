@@ -11,7 +11,7 @@ import typer
 from deepcadence.cli.command import AsJson, Debug, Quiet
 from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.generate import DEFAULT_STEPS
-from deepcadence.cli.options import BatchSize, Device, DType, Dtype, Model, Prompts
+from deepcadence.cli.options import BatchSize, Call, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def bench(
         typer.Option("--steps", min=1, help="Sampling steps.  [default: what the schedule was made for]"),
     ] = None,
     prompts: Prompts = None,
+    call: Call = None,
     batch_size: BatchSize = 1,
     device: Device = None,
     dtype: DType = Dtype.float32,
@@ -51,8 +52,9 @@ def bench(
 
     Example:  deepcadence bench ./my-model --schedule schedule.json --device cuda --dtype float16 --compile
     """
-    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts
+    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts, spacing_for
     from deepcadence.probe import bench as time_runs
+    from deepcadence.probe import spaced
     from deepcadence.schedules import Schedule
 
     loaded = Schedule.load(schedule)
@@ -61,14 +63,15 @@ def bench(
         steps=steps or DEFAULT_STEPS,
         seeds=tuple(range(batch_size)),
         prompts=read_prompts(prompts),
+        call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
     )
-    workload = fit_steps(workload, loaded, str(schedule), steps)
     if compile_too:
         note("torch.compile works in the first runs; on a CPU that takes minutes for a large model")
-    with progress() as report:
+    with spaced(workload.pipeline, spacing_for(workload, loaded)), progress() as report:
+        workload = fit_steps(workload, loaded, str(schedule), steps)
         timings = time_runs(workload, loaded, rounds=rounds, compile=compile_too, progress=report)
     if as_json:
         print_json(_record(model, schedule, workload, timings))

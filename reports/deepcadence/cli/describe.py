@@ -61,7 +61,7 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
     for what, info in (("model", schedule.model), ("sampler", schedule.sampler)):
         if info:
             sha = f", config {info.config_sha256[:12]}" if info.config_sha256 else ""
-            found.append((what, f"{info.class_name}{sha}"))
+            found.append((what, f"{info.class_name}{sha}{_steps(schedule) if what == 'sampler' else ''}"))
     if schedule.cost:
         found.append(("cost", _cost(schedule.cost)))
     found += [(quality.metric, _quality(quality)) for quality in schedule.quality or ()]
@@ -70,11 +70,21 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
     return found
 
 
+def _steps(schedule: Schedule) -> str:
+    """`, 30 steps, trailing`."""
+    sampler = schedule.sampler
+    if sampler is None:
+        return ""
+    steps = f", {sampler.steps} steps" if sampler.steps else ""
+    return steps + (f", {sampler.timestep_spacing}" if sampler.timestep_spacing else "")
+
+
 def _cost(cost: Cost) -> str:
     full = f"full call {cost.full_macs / 1e9:.4g} GMACs"
     if cost.mean_macs is None or cost.speedup is None:
         return f"{full} ({cost.counter} count)"
-    return f"mean call {cost.mean_macs / 1e9:.4g} GMACs, {full}: {cost.speedup:.2f}x fewer ({cost.counter} count)"
+    than = f" than {cost.reference_calls} full calls" if cost.reference_calls else ""
+    return f"mean call {cost.mean_macs / 1e9:.4g} GMACs, {full}: {cost.speedup:.2f}x fewer{than} ({cost.counter} count)"
 
 
 def _quality(quality: Quality) -> str:

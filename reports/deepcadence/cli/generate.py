@@ -48,13 +48,16 @@ def generate(
 ) -> None:
     """Generate images with a schedule: one PNG per seed, `seed-<seed>.png`.
 
+    Steps and timestep_spacing are those that the schedule was made with, where it says so.
+
     The same seed gives the same noise with a schedule and without, so that the images can be compared.
     Images of the same name in the folder are replaced.
 
     Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
     """
     from deepcadence.cli.outputs import check_folder
-    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts
+    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts, spacing_for
+    from deepcadence.probe import spaced
     from deepcadence.schedules import Schedule
 
     check_folder(out)
@@ -70,10 +73,11 @@ def generate(
         device=device,
         dtype=dtype,
     )
-    if loaded and schedule:
-        workload = fit_steps(workload, loaded, str(schedule), steps)
     on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    record = _write_images(workload, schedule, out)
+    with spaced(workload.pipeline, spacing_for(workload, loaded)):
+        if loaded and schedule:
+            workload = fit_steps(workload, loaded, str(schedule), steps)
+        record = _write_images(workload, schedule, out)
     if as_json:
         print_json(record)
 

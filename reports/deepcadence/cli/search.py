@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.limits import Cost, macs_number, quality_limits
 from deepcadence.cli.options import BatchSize, Call, Cuts, Device, Dtype, Model, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
+from deepcadence.cli.search_space import Alphas, MaxHolds, Reuses, Spacings, Thresholds, TrySteps, searched
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile, Workload
@@ -69,6 +70,12 @@ def search(
     ] = 256,
     call: Call = None,
     cuts: Cuts = None,
+    reuse: Reuses = None,
+    alpha: Alphas = None,
+    threshold: Thresholds = None,
+    max_hold: MaxHolds = None,
+    try_steps: TrySteps = None,
+    spacing: Spacings = None,
     front: Annotated[
         Path | None, typer.Option("--front", metavar="FOLDER", help="Also write every schedule of the front into it.")
     ] = None,
@@ -108,6 +115,7 @@ def search(
         raise typer.BadParameter(
             "say what to look for: this, --max-macs or --min-quality, or several", param_hint="--target-speedup"
         )
+    space = searched(reuse, alpha, threshold, max_hold, try_steps, spacing)
     check_output(out, Kind.schedule)
     check_output(held_out_path(out), Kind.schedule)
     if front:
@@ -115,11 +123,12 @@ def search(
     loaded = Profile.load(profile)
     budgets = [target_speedup if cost is Cost.macs else None, max_macs and loaded.meta.macs.full / max_macs]
     target = max((budget for budget in budgets if budget), default=None)
-    _check_reach(loaded, cuts, target)
+    if not try_steps:
+        _check_reach(loaded, cuts, target)
     workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        result = _study(workload, loaded, storage, study_name, trials, cuts, target, report)
+        result = _study(workload, loaded, storage, study_name, trials, target, report, {"cuts": cuts or None, **space})
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         note(f"search: {result.savings_words}")
@@ -174,9 +183,9 @@ def _study(
     storage: str,
     study_name: str,
     trials: int,
-    cuts: list[int] | None,
     target_speedup: float | None,
     report: Report,
+    space: dict[str, Any],
 ) -> StudyResult:
     from deepcadence.cli.typed import command_line
     from deepcadence.search import run_study
@@ -187,10 +196,10 @@ def _study(
         storage=storage,
         study_name=study_name,
         trials=trials,
-        cuts=cuts or None,
         target_speedup=target_speedup,
         command=command_line(),
         progress=report,
+        **space,
     )
 
 

@@ -75,6 +75,19 @@ def read_call(texts: list[str] | None) -> dict[str, Any]:
     return found
 
 
+def spacing_for(workload: Workload, schedule: Schedule | None) -> str | None:
+    """The `timestep_spacing` that a schedule asks for; None where there is nothing to change."""
+    from deepcadence.schedules import sampler_info
+
+    wanted = schedule.sampler if schedule else None
+    if wanted is None or not hasattr(workload.pipeline, "scheduler"):
+        return None
+    own = sampler_info(workload.pipeline.scheduler)
+    if own.class_name != wanted.class_name or own.timestep_spacing in (None, wanted.timestep_spacing):
+        return None
+    return wanted.timestep_spacing
+
+
 def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | None) -> Workload:
     """The workload with as many steps as make the calls of the schedule; checks what can be checked before a run.
 
@@ -83,8 +96,8 @@ def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | 
     """
     from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
 
-    calls = schedule.num_calls
-    guesses = (steps,) if steps else (calls, max(1, calls - 1), (calls + 1) // 2)
+    calls, said = schedule.num_calls, schedule.sampler and schedule.sampler.steps
+    guesses = (steps,) if steps else ((said,) if said else (calls, max(1, calls - 1), (calls + 1) // 2))
     fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
     check_num_calls(schedule, workload.num_calls(fitting), source=source)
     check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)

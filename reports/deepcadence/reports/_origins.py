@@ -16,6 +16,7 @@ _MAX_MARKERS: Final = 1500
 
 ORIGIN_NAMES: Final[dict[str, str]] = {
     "nonuniform": "searched (c, p)",
+    "adaptive": "adaptive",
     "predicted": "predicted",
     "uniform": "uniform 1:N",
     "published": "published (c, p)",
@@ -23,6 +24,7 @@ ORIGIN_NAMES: Final[dict[str, str]] = {
 }
 ORIGIN_LOOKS: Final[dict[str, tuple[str, str, float]]] = {
     "nonuniform": (SEARCH, "o", 22.0),
+    "adaptive": (SEARCH, "v", 26.0),
     "predicted": (PREDICTED, "D", 24.0),
     "uniform": (UNIFORM, "s", 30.0),
     "published": (PUBLISHED, "^", 42.0),

@@ -9,7 +9,7 @@ from deepcadence.schedules.fields import describe
 from deepcadence.schedules.provenance import ModelInfo, SamplerInfo
 from deepcadence.schedules.schedule import Schedule
 
-__all__ = ["check_model", "check_num_calls", "check_sampler"]
+__all__ = ["check_model", "check_num_calls", "check_sampler", "steps_to_run"]
 
 
 def check_model(schedule: Schedule, model: ModelInfo, *, source: str = "schedule") -> None:
@@ -48,8 +48,14 @@ def check_num_calls(schedule: Schedule, num_calls: int, *, source: str = "schedu
     if schedule.num_calls != num_calls:
         raise ScheduleError(
             f"{source}: calls: found {schedule.num_calls} calls, expected {num_calls}, as this run makes; "
-            f"run as many steps as the schedule was made for, or use schedule.resample({num_calls})"
+            f"run {steps_to_run(schedule)}, or use schedule.resample({num_calls})"
         )
+
+
+def steps_to_run(schedule: Schedule) -> str:
+    """The number of steps that a schedule is for, in words."""
+    steps = schedule.sampler and schedule.sampler.steps
+    return f"num_inference_steps={steps}, as its sampler.steps says" if steps else "the steps that it was made for"
 
 
 def check_sampler(schedule: Schedule, sampler: SamplerInfo, *, source: str = "schedule") -> None:
@@ -57,12 +63,15 @@ def check_sampler(schedule: Schedule, sampler: SamplerInfo, *, source: str = "sc
     made_with = schedule.sampler
     if made_with is None:
         return
-    for key in ("class_name", "config_sha256", "timesteps"):
+    for key in ("class_name", "timestep_spacing", "config_sha256", "timesteps"):
         found, expected = getattr(made_with, key), getattr(sampler, key)
         if found is not None and expected is not None and found != expected:
             name = "class" if key == "class_name" else key
             values = "other timesteps" if key == "timesteps" else f"{describe(found)}, expected {describe(expected)}"
             message = f"{source}: sampler.{name}: found {values}; the quality that the file states may not hold here"
+            if key == "timestep_spacing":
+                config = f"pipe.scheduler.config, timestep_spacing={describe(found)}"
+                message += f". To have it: pipe.scheduler = {made_with.class_name}.from_config({config})"
             warnings.warn(message, ScheduleWarning, stacklevel=2)
             return
 

@@ -40,14 +40,24 @@ def model_info(model: torch.nn.Module, cuts: Mapping[int, str]) -> ModelInfo:
     return ModelInfo(class_name=type(model).__name__, config_sha256=_hash_of(model), cuts=dict(cuts))
 
 
-def sampler_info(scheduler: Any, timesteps: Iterable[float] | torch.Tensor | None = None) -> SamplerInfo:
-    """Describe a diffusers scheduler: its class, the hash of its `config`, and the timesteps of a run where given."""
+def sampler_info(
+    scheduler: Any, timesteps: Iterable[float] | torch.Tensor | None = None, steps: int | None = None
+) -> SamplerInfo:
+    """Describe a diffusers scheduler: its class, hash and spacing of its `config`, and steps and timesteps of a run."""
     values = timesteps.tolist() if isinstance(timesteps, torch.Tensor) else timesteps
     return SamplerInfo(
         class_name=type(scheduler).__name__,
         config_sha256=_hash_of(scheduler),
         timesteps=None if values is None else tuple(_plain_number(value) for value in values),
+        steps=steps,
+        timestep_spacing=_spacing_of(scheduler),
     )
+
+
+def _spacing_of(scheduler: Any) -> str | None:
+    config = getattr(scheduler, "config", None)
+    spacing = config.get("timestep_spacing") if isinstance(config, Mapping) else None
+    return spacing if isinstance(spacing, str) else None
 
 
 def _hash_of(thing: Any) -> str | None:

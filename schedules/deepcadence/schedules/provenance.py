@@ -71,7 +71,7 @@ class GeneratorInfo(Record):
     """The formula that gave the calls, for people; the calls are what counts."""
 
     name: Text
-    """uniform, nonuniform, predicted or from_full_calls."""
+    """uniform, nonuniform, predicted, adaptive or from_full_calls."""
     interval: Count | None = None
     """A full call every so many calls, on average."""
     center: Number | None = None
@@ -105,6 +105,10 @@ class SamplerInfo(Record):
     """Hash of its configuration, see config_sha256."""
     timesteps: tuple[Number, ...] | None = None
     """The timesteps of the run, first to last."""
+    steps: Count | None = None
+    """The steps that the run was asked for (num_inference_steps)."""
+    timestep_spacing: Text | None = None
+    """How the scheduler spreads the timesteps: timestep_spacing of its configuration, such as trailing."""
 
 
 class Cost(Record):
@@ -119,7 +123,10 @@ class Cost(Record):
     mean_macs: PositiveNumber | None = None
     """MACs of an average call of this schedule."""
     speedup: PositiveNumber | None = None
-    """full_macs / mean_macs."""
+    """How many times fewer MACs a run takes than the uncached one that quality was compared with; full_macs / mean_macs
+    where both make as many calls."""
+    reference_calls: Count | None = None
+    """Calls of that uncached run, where they are not as many as those of the schedule."""
     sample_shape: tuple[Count, ...] | None = None
     """Shape of the denoiser's input without the batch: (channels, height, width)."""
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from deepcadence.schedules.checks import steps_to_run
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.families import Family, Views
 from deepcadence.schedules.fingerprint import Adapters, difference, fingerprint
@@ -140,7 +141,7 @@ class Run:
         if self._calls >= len(calls):
             raise ScheduleError(
                 f"{self._plan.source}: calls: found a schedule of {len(calls)} calls, but the run makes more; "
-                "use the number of steps it was made for, or schedule.resample(num_calls)"
+                f"use {steps_to_run(self._plan.schedule)}, or schedule.resample(num_calls)"
             )
         return calls[self._calls]
 

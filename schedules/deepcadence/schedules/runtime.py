@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from deepcadence.schedules.checks import check_model, check_sampler
+from deepcadence.schedules.checks import check_model, check_sampler, steps_to_run
 from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
@@ -159,7 +159,8 @@ class Handle:
             self._warned = True
             warnings.warn(
                 f"{self._plan.source}: the run made {calls} calls, the schedule has {planned}; its first "
-                f"{calls} were used. schedule.resample({calls}) spreads it over the whole run.",
+                f"{calls} were used. Run {steps_to_run(self._plan.schedule)}, or spread it over the whole run with "
+                f"schedule.resample({calls}).",
                 ScheduleWarning,
                 stacklevel=5,
             )

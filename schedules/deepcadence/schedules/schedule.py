@@ -152,9 +152,9 @@ class Schedule(Record):
         floor(j * T / num_calls), or, where that was full, of the next partial call after it (of the last one before
         it, where none follows). A schedule with full calls only stays so.
 
-        Kept are `reuse`, `model`, the sampler without its timesteps, and the cost per call. What was measured or
-        generated for the old calls is dropped: `generator`, `sampler.timesteps`, `cost.mean_macs`, `cost.speedup`,
-        `quality`, `created`.
+        Kept are `reuse`, `model`, the sampler without its steps, and the cost per call. What was measured or generated
+        for the old calls is dropped: `generator`, `sampler.steps`, `sampler.timesteps`, `cost.mean_macs`,
+        `cost.speedup`, `quality`, `created`.
 
         Raises:
             ScheduleError: `num_calls` is not a whole number from 1 to 100,000.
@@ -166,8 +166,8 @@ class Schedule(Record):
             calls=calls,
             reuse=self.reuse,
             model=self.model,
-            sampler=self.sampler and self.sampler.model_copy(update={"timesteps": None}),
-            cost=self.cost and self.cost.model_copy(update={"mean_macs": None, "speedup": None}),
+            sampler=self.sampler and self.sampler.model_copy(update={"steps": None, "timesteps": None}),
+            cost=self._cost_per_call(),
         )
 
     def extrapolated(self, order: int = 1, alpha: float = 1.0) -> Schedule:
@@ -189,8 +189,11 @@ class Schedule(Record):
         Raises:
             ScheduleError: `threshold` is not a number of at least 0, or `max_hold` not a whole number of at least 1.
         """
-        cost = self.cost and self.cost.model_copy(update={"mean_macs": None, "speedup": None})
-        return self._with_reuse(cost, mode="adaptive", threshold=threshold, max_hold=max_hold)
+        return self._with_reuse(self._cost_per_call(), mode="adaptive", threshold=threshold, max_hold=max_hold)
+
+    def _cost_per_call(self) -> Cost | None:
+        of_runs = ("mean_macs", "speedup", "reference_calls")
+        return self.cost and self.cost.model_copy(update=dict.fromkeys(of_runs))
 
     def _with_reuse(self, cost: Cost | None, **reuse: Any) -> Schedule:
         kept = {name: getattr(self, name) for name in ("calls", "generator", "model", "sampler")}

@@ -39,6 +39,7 @@ class PredictorInfo(Record):
         predicted: PSNR in dB, by `Candidate.key`, of all baselines that are schedules and of the predicted front.
         samples: search seeds, the first, that it was measured on.
         runs: what that cost, in plain runs over all search seeds, counted in MACs.
+        targets: the target speed-ups that were proposed for; None where there was none.
         problem: why there is none; None if there is.
     """
 
@@ -46,7 +47,25 @@ class PredictorInfo(Record):
     predicted: dict[str, Finite] = Field(default_factory=dict)
     samples: Whole = 0
     runs: Finite = 0.0
+    targets: tuple[Finite | None, ...] = ()
     problem: str | None = None
+
+    def lacks(self, target_speedup: float | None) -> bool:
+        """Whether nothing was proposed yet for a target, though it could be."""
+        return self.problem is None and target_speedup is not None and target_speedup not in self.targets
+
+    def joined(self, later: PredictorInfo) -> PredictorInfo:
+        """With what was proposed later, for another target; what was proposed before is not proposed again."""
+        known = {candidate.key for candidate in self.proposed}
+        new = tuple(candidate for candidate in later.proposed if candidate.key not in known)
+        return self.model_copy(
+            update={
+                "proposed": self.proposed + new,
+                "predicted": later.predicted | self.predicted,
+                "runs": self.runs + later.runs,
+                "targets": self.targets + later.targets,
+            }
+        )
 
     def agreement(self, measured: Mapping[str, float]) -> Agreement | None:
         """How predictions rank what was `measured`, quality by key; None for fewer than three schedules."""

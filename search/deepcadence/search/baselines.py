@@ -36,13 +36,15 @@ def baselines(
         max_uniform: at most this many uniform schedules of each reuse (held, and along a line where the space has
             that); of more cuts the outermost.
         max_published: at most this many schedules with the published (c, p).
-        fewer_steps: step counts at which to run the uncached sampler; default: nine from 80% to 10% of the steps.
+        fewer_steps: step counts at which to run the uncached sampler, with each spacing that the space has for it;
+            default: nine from 80% to 10% of the steps.
     """
+    spacings = dict.fromkeys((None, *space.spacings))
     steps = default_fewer_steps(space.steps) if fewer_steps is None else sorted(set(fewer_steps), reverse=True)
     return [
         *_uniform(space, max_uniform),
         *_published(space, max_published),
-        *(_fewer(count) for count in steps if 1 <= count < space.steps),
+        *(fewer(count, spacing) for spacing in spacings for count in steps if 1 <= count < space.steps),
     ]
 
 
@@ -51,10 +53,12 @@ def default_fewer_steps(steps: int) -> list[int]:
     return sorted({count for f in _FRACTIONS if 2 <= (count := round(f * steps)) < steps}, reverse=True)
 
 
-def uniform_candidate(space: SearchSpace, interval: int, cut: int, order: Literal[0, 1, 2] = 0) -> Candidate:
+def uniform_candidate(
+    space: SearchSpace, interval: int, cut: int, order: Literal[0, 1, 2] = 0, alpha: float = 1.0
+) -> Candidate:
     """A full call every `interval` calls, the rest partial at `cut`."""
     schedule, label = uniform(space.num_calls, interval, cut), f"uniform 1:{interval} cut {cut}"
-    return from_schedule(schedule, origin="uniform", label=label, steps=space.steps, order=order)
+    return from_schedule(schedule, origin="uniform", label=label, steps=space.steps, order=order, alpha=alpha)
 
 
 def _uniform(space: SearchSpace, limit: int) -> list[Candidate]:
@@ -81,8 +85,10 @@ def _published(space: SearchSpace, limit: int) -> list[Candidate]:
     return found
 
 
-def _fewer(steps: int) -> Candidate:
-    return Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
+def fewer(steps: int, spacing: str | None = None) -> Candidate:
+    """The uncached sampler with so many steps."""
+    label = f"{steps} steps" + (f" {spacing}" if spacing else "")
+    return Candidate(origin="fewer_steps", label=label, calls=None, steps=steps, spacing=spacing)
 
 
 def _intervals(space: SearchSpace) -> list[int]:

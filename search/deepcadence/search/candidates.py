@@ -8,12 +8,13 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from deepcadence.schedules import MAX_CALLS, Call, Schedule
+from deepcadence.schedules import MAX_CALLS, Call, ReuseInfo, Schedule
 from deepcadence.search.errors import SearchError
 from deepcadence.search.fields import Finite, Record, Whole
 
-Origin = Literal["nonuniform", "predicted", "uniform", "published", "fewer_steps"]
-"""Where a trial came from: the search in (c, p), the front of the predictor, or one of the three kinds of baseline."""
+Origin = Literal["nonuniform", "adaptive", "predicted", "uniform", "published", "fewer_steps"]
+"""Where a trial came from: the search, in (c, p) or with adaptive reuse, the front of the predictor, or one of the
+three kinds of baseline."""
 
 Formula = Literal["paper", "released"]
 
@@ -25,9 +26,12 @@ class Candidate(Record):
         origin: where it came from.
         label: in words, unique within the baselines of a study.
         calls: "full" or the cut to reuse at, call by call; None for fewer steps.
-        steps: sampler steps of the run (those of the reference, but for fewer steps).
+        steps: sampler steps of the run.
         cut, interval, center, power, formula: what generated `calls`; None where it does not apply.
         order: how features are reused: 0 holds the last one, 1 extrapolates along a line, 2 along a parabola.
+        alpha: how much of the extrapolation's step is taken.
+        threshold, max_hold: of adaptive reuse; None where the schedule is not adaptive, or has no maximum.
+        spacing: `timestep_spacing` of the sampler; None for that of the reference.
     """
 
     origin: Origin
@@ -40,6 +44,10 @@ class Candidate(Record):
     power: Finite | None = None
     formula: Formula | None = None
     order: Literal[0, 1, 2] = 0
+    alpha: Finite = 1.0
+    threshold: Finite | None = None
+    max_hold: Whole | None = None
+    spacing: str | None = None
 
     @field_validator("calls")
     @classmethod
@@ -50,19 +58,27 @@ class Candidate(Record):
 
     @property
     def key(self) -> str:
-        """Equal for candidates that run the same: a hash of calls and order, or the number of steps."""
+        """Equal for candidates that run the same: a hash of calls, reuse and sampler, or the number of steps."""
         if self.calls is None:
-            return f"steps:{self.steps}"
-        return hashlib.sha256(json.dumps([self.order, self.calls]).encode()).hexdigest()
+            return f"steps:{self.steps}" + (f" {self.spacing}" if self.spacing else "")
+        run = [self.calls, self.reuse.model_dump(mode="json"), self.steps, self.spacing]
+        return hashlib.sha256(json.dumps(run).encode()).hexdigest()
+
+    @property
+    def reuse(self) -> ReuseInfo:
+        """How features are reused, as a schedule says it."""
+        if self.threshold is not None:
+            return ReuseInfo(mode="adaptive", threshold=self.threshold, max_hold=self.max_hold)
+        return ReuseInfo(mode="extrapolate", order=self.order, alpha=self.alpha) if self.order else ReuseInfo()
 
     @property
     def full_calls(self) -> int | None:
-        """How many calls are full; None for fewer steps."""
+        """How many calls are full, at least where the input decides; None for fewer steps."""
         return None if self.calls is None else sum(call == "full" for call in self.calls)
 
     @property
     def partial_calls(self) -> int | None:
-        """How many calls are partial; None for fewer steps."""
+        """How many calls are partial, at most where the input decides; None for fewer steps."""
         return None if self.calls is None else sum(call != "full" for call in self.calls)
 
     def schedule(self) -> Schedule:
@@ -74,7 +90,7 @@ class Candidate(Record):
         if self.calls is None:
             raise SearchError(f"{self.label!r} is no schedule: it runs the sampler with {self.steps} steps, uncached")
         generator = {
-            "name": self.origin if self.origin in ("uniform", "predicted") else "nonuniform",
+            "name": self.origin if self.origin in ("uniform", "predicted", "adaptive") else "nonuniform",
             "interval": self.interval,
             "center": self.center,
             "power": self.power,
@@ -83,21 +99,26 @@ class Candidate(Record):
         return Schedule.model_validate(
             {
                 "calls": list(self.calls),
-                "reuse": {"mode": "extrapolate", "order": self.order} if self.order else {"mode": "hold"},
+                "reuse": self.reuse,
                 "generator": {key: v for key, v in generator.items() if v is not None},
             }
         )
 
 
 def from_schedule(
-    schedule: Schedule, *, origin: Origin, label: str, steps: int, order: Literal[0, 1, 2] = 0
+    schedule: Schedule, *, origin: Origin, label: str, steps: int, order: Literal[0, 1, 2] = 0, alpha: float = 1.0
 ) -> Candidate:
-    """The candidate that runs a generated schedule, with features reused by `order`, which the label then says."""
+    """The candidate that runs a generated schedule, with features extrapolated, if an order is given.
+
+    The label then says so.
+    """
     generator = schedule.generator
+    strength = f" alpha {alpha:g}" if alpha != 1 else ""
     return Candidate(
         origin=origin,
-        label=f"{label} order {order}" if order else label,
+        label=f"{label} order {order}{strength}" if order else label,
         order=order,
+        alpha=alpha if order else 1.0,
         calls=tuple(schedule.calls),
         steps=steps,
         cut=schedule.cuts[0] if len(schedule.cuts) == 1 else None,

@@ -22,6 +22,7 @@ def best_uniform(
     limit: float,
     *,
     order: Literal[0, 1, 2] = 0,
+    alpha: float = 1.0,
     measure_missing: bool = True,
     quality: QualityFunction | None = None,
     progress: Progress | None = None,
@@ -36,6 +37,7 @@ def best_uniform(
         macs: cost of the calls, by the rules of `limit`.
         limit: mean MACs per call.
         order: of the extrapolation; 0 holds features.
+        alpha: how much of the extrapolation's step is taken.
         measure_missing: run the ones that the study did not; else they do not compete.
         quality: the study's own quality function, if it has one.
         progress: told of the runs under "uniform baselines".
@@ -43,11 +45,11 @@ def best_uniform(
     Returns:
         None if no uniform schedule is that cheap.
     """
-    trials = [t for t in result.trials if t.origin == "uniform" and t.order == order]
+    trials = [t for t in result.trials if t.origin == "uniform" and (t.order, t.alpha) == (order, alpha)]
     known = {t.calls: result.quality(t) for t in trials}
     uniform = [Candidate(**_core(t)) for t in trials]
     fitting = [candidate for candidate in uniform if _mean(candidate, macs) <= limit * _ROUNDING]
-    missing = [c for c in _smallest_intervals(result, macs, limit, order) if c.calls not in known]
+    missing = [c for c in _smallest_intervals(result, macs, limit, order, alpha) if c.calls not in known]
     if measure_missing and missing:
         evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs, quality=quality)
         for done, candidate in enumerate(missing, 1):
@@ -71,12 +73,14 @@ def most_steps(evaluator: Evaluator, limit: float) -> int | None:
     return fits or None
 
 
-def _smallest_intervals(result: StudyResult, macs: Macs, limit: float, order: Literal[0, 1, 2]) -> list[Candidate]:
+def _smallest_intervals(
+    result: StudyResult, macs: Macs, limit: float, order: Literal[0, 1, 2], alpha: float
+) -> list[Candidate]:
     space = SearchSpace.default(result.num_calls, result.steps, result.cuts)
     found: list[Candidate] = []
     for cut in result.cuts:
         for interval in range(2, result.num_calls + 1):
-            candidate = uniform_candidate(space, interval, cut, order)
+            candidate = uniform_candidate(space, interval, cut, order, alpha)
             if _mean(candidate, macs) <= limit * _ROUNDING:
                 found.append(candidate)
                 break

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepcadence.probe import Macs, Trace, Workload, count_macs
+from deepcadence.probe import Macs, Trace, Workload, count_macs, spaced
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
@@ -32,10 +32,11 @@ class Measurement:
         ssim: (n,) against the uncached run.
         own: (n,), of the evaluator's own quality function, if it has one.
         mean_macs: MACs of a run divided by the calls of the *reference* run, per sample: comparable between
-            schedules and runs with fewer steps.
+            schedules and runs with fewer steps. Measured where the input decides, a mean over the samples.
         speedup: MACs of a full call divided by `mean_macs`.
         wall_seconds: of all runs together, image decoding included.
         seconds_per_sample: median over the batches, so that a slow first batch does not count.
+        went_on: calls that the input made full, where it decides: a mean over the samples.
         images: (n, channels, height, width) float32 in [0, 1], if they were asked for.
     """
 
@@ -45,6 +46,7 @@ class Measurement:
     speedup: float
     wall_seconds: float
     seconds_per_sample: float
+    went_on: float = 0.0
     images: Tensor | None = None
     own: Tensor | None = None
 
@@ -71,6 +73,23 @@ class Reference:
     images: Tensor
     wall_seconds: float
     seconds_per_sample: float
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Images and seconds of each batch, and the calls that went on, of all samples and sides of guidance."""
+
+    batches: list[Tensor]
+    seconds: list[float]
+    went_on: list[int]
+
+    @property
+    def images(self) -> Tensor:
+        return torch.cat(self.batches)
+
+    @property
+    def seconds_per_sample(self) -> float:
+        return statistics.median(s / len(batch) for s, batch in zip(self.seconds, self.batches, strict=True))
 
 
 class Evaluator:
@@ -100,7 +119,7 @@ class Evaluator:
         self._quality = quality
         self._keep_images = keep_images
         self._progress = progress
-        self._calls: dict[int, int] = {}
+        self._traces: dict[tuple[int, str | None], Trace] = {}
 
     @cached_property
     def macs(self) -> Macs:
@@ -110,23 +129,26 @@ class Evaluator:
         model = denoiser(self.workload.pipeline)
         return count_macs(model, size=family_of(model).size_of(model, self.trace.sample_shape))
 
-    @cached_property
+    @property
     def trace(self) -> Trace:
         """How a run of the reference calls its denoiser."""
-        return self.workload.trace()
+        return self.trace_of(self.workload.steps)
 
     @property
     def num_calls(self) -> int:
         """Calls of the denoiser in a run of the reference."""
         return self.trace.num_calls
 
-    def calls_of(self, steps: int) -> int:
+    def trace_of(self, steps: int, spacing: str | None = None) -> Trace:
+        """How a run of `steps` steps calls its denoiser, its timesteps spread by `spacing`, if that is given."""
+        if (steps, spacing) not in self._traces:
+            with spaced(self.workload.pipeline, spacing):
+                self._traces[steps, spacing] = self.workload.trace(steps)
+        return self._traces[steps, spacing]
+
+    def calls_of(self, steps: int, spacing: str | None = None) -> int:
         """Calls of the denoiser in a run of `steps` steps."""
-        if steps == self.workload.steps:
-            return self.num_calls
-        if steps not in self._calls:
-            self._calls[steps] = self.workload.num_calls(steps)
-        return self._calls[steps]
+        return self.trace_of(steps, spacing).num_calls
 
     @cached_property
     def reference(self) -> Reference:
@@ -135,44 +157,49 @@ class Evaluator:
         Raises:
             SearchError: its images are not finite.
         """
-        batches, seconds = self._run("reference")
-        images = torch.cat(batches)
-        check_images(images)
-        return Reference(images, sum(seconds), self._per_sample(batches, seconds))
+        made = self._run("reference")
+        check_images(made.images)
+        return Reference(made.images, sum(made.seconds), made.seconds_per_sample)
 
-    def measure(self, schedule: Schedule, *, phase: str | None = None, enough: Enough | None = None) -> Measurement:
-        """Run with `schedule`.
+    def measure(
+        self,
+        schedule: Schedule,
+        *,
+        steps: int | None = None,
+        spacing: str | None = None,
+        phase: str | None = None,
+        enough: Enough | None = None,
+    ) -> Measurement:
+        """Run with `schedule`, and compare with the reference, which has all its steps and its own spacing.
 
         Args:
-            schedule: as many calls as the reference makes.
+            schedule: as many calls as the run makes.
+            steps: of the run; default: those of the reference.
+            spacing: `timestep_spacing` of the sampler; default: that of the reference.
             phase: what progress calls this; None reports no progress.
             enough: asked after each batch but the last, with what was measured so far; True ends it there.
 
         Raises:
-            SearchError: images that are not finite, a run that did not follow the schedule, or a schedule with reuse
-                "adaptive", whose MACs depend on the input.
+            SearchError: images that are not finite, or a run that did not follow the schedule.
             ScheduleError: the schedule does not fit the model or the number of calls.
         """
-        if schedule.num_calls != self.num_calls:
-            raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {self.num_calls}")
-        if schedule.reuse.mode == "adaptive":
-            raise SearchError(
-                'the MACs of a schedule with reuse mode "adaptive" depend on the input, so it cannot be compared at '
-                "equal MACs; give one that holds or extrapolates"
-            )
-        return self._measure(schedule, None, schedule.mean_macs(self.macs.full, self.macs.partial), phase, enough)
+        calls = self.calls_of(steps or self.workload.steps, spacing)
+        if schedule.num_calls != calls:
+            raise SearchError(f"the schedule has {schedule.num_calls} calls, a run makes {calls}")
+        return self._measure(schedule, steps, spacing, phase, enough)
 
-    def measure_fewer_steps(self, steps: int, *, phase: str | None = None) -> Measurement:
+    def measure_fewer_steps(self, steps: int, *, spacing: str | None = None, phase: str | None = None) -> Measurement:
         """Run the same sampler, uncached, for `steps` steps from the same initial noise; see `measure`."""
-        return self._measure(None, steps, self.fewer_steps_macs(steps), phase)
+        return self._measure(None, steps, spacing, phase)
 
     def measure_candidate(
         self, candidate: Candidate, *, phase: str | None = None, enough: Enough | None = None
     ) -> Measurement:
         """Run what a trial asks for, a schedule or fewer steps; see `measure`."""
         if candidate.calls is None:
-            return self._measure(None, candidate.steps, self.fewer_steps_macs(candidate.steps), phase, enough)
-        return self.measure(candidate.schedule(), phase=phase, enough=enough)
+            return self.measure_fewer_steps(candidate.steps, spacing=candidate.spacing, phase=phase)
+        schedule, steps, spacing = candidate.schedule(), candidate.steps, candidate.spacing
+        return self.measure(schedule, steps=steps, spacing=spacing, phase=phase, enough=enough)
 
     def fewer_steps_macs(self, steps: int) -> float:
         """Mean MACs of a run of `steps` steps, per call of the reference run and per sample."""
@@ -182,33 +209,46 @@ class Evaluator:
         self,
         schedule: Schedule | None,
         steps: int | None,
-        macs: float,
+        spacing: str | None,
         phase: str | None,
         enough: Enough | None = None,
     ) -> Measurement:
         _ = self.reference  # before a schedule is attached
+        uncached = self.fewer_steps_macs(steps or self.workload.steps)
 
-        def measured(batches: list[Tensor], seconds: list[float]) -> Measurement:
-            return self._measured(batches, seconds, macs)
+        def measured(made: _Made) -> Measurement:
+            return self._measured(made, uncached if schedule is None else self._macs_of(schedule, made))
 
-        stop = None if enough is None else lambda batches, seconds: enough(measured(batches, seconds))
-        return measured(*self._run(phase, schedule, steps, stop))
+        stop = None if enough is None else lambda made: enough(measured(made))
+        return measured(self._run(phase, schedule, steps, spacing, stop))
 
-    def _measured(self, batches: list[Tensor], seconds: list[float], macs: float) -> Measurement:
-        images = torch.cat(batches)
+    def _measured(self, made: _Made, macs: float) -> Measurement:
+        images = made.images
         reference = self.reference.images[: len(images)]
         return Measurement(
             psnr=psnr(images, reference),
             ssim=ssim(images, reference),
             mean_macs=macs,
             speedup=self.macs.full / macs,
-            wall_seconds=sum(seconds),
-            seconds_per_sample=self._per_sample(batches, seconds),
+            wall_seconds=sum(made.seconds),
+            seconds_per_sample=made.seconds_per_sample,
+            went_on=len(made.went_on) / self._deciders(made),
             images=images if self._keep_images else None,
             own=None
             if self._quality is None
             else own_quality(self._quality, images, reference, self._prompts(len(images))),
         )
+
+    def _macs_of(self, schedule: Schedule, made: _Made) -> float:
+        """Mean MACs of a run: those of the schedule, and of the calls that went on, of all samples and sides."""
+        saved = {cut: self.macs.full - cost for cut, cost in self.macs.partial.items()}
+        more = sum(saved[cut] for call in made.went_on if (cut := schedule.calls[call]) != "full")
+        planned = schedule.mean_macs(self.macs.full, self.macs.partial) * (schedule.num_calls / self.num_calls)
+        return planned + more / self._deciders(made) / self.num_calls
+
+    def _deciders(self, made: _Made) -> int:
+        """How many samples and sides of guidance there were."""
+        return sum(map(len, made.batches)) * self.trace.sides
 
     def _prompts(self, count: int) -> tuple[str, ...]:
         """Those of the first `count` images, one each; () for a model that takes none."""
@@ -220,29 +260,28 @@ class Evaluator:
         phase: str | None,
         schedule: Schedule | None = None,
         steps: int | None = None,
-        stop: Callable[[list[Tensor], list[float]], bool] | None = None,
-    ) -> tuple[list[Tensor], list[float]]:
-        batches: list[Tensor] = []
-        seconds: list[float] = []
+        spacing: str | None = None,
+        stop: Callable[[_Made], bool] | None = None,
+    ) -> _Made:
+        made = _Made([], [], [])
         done, total = 0, len(self.workload.seeds)
-        with _attached(self.workload.pipeline, schedule) as handle:
+        pipeline = self.workload.pipeline
+        with spaced(pipeline, spacing), _attached(pipeline, schedule) as handle:
             for seeds in self.workload.batches():
                 began = time.perf_counter()
-                batches.append(self.workload.run(seeds, steps=steps))
-                seconds.append(time.perf_counter() - began)
+                made.batches.append(self.workload.run(seeds, steps=steps))
+                made.seconds.append(time.perf_counter() - began)
                 if handle is not None and handle.stats.forced:
                     call, why = handle.stats.forced[0]
                     raise SearchError(f"the run did not follow the schedule: call {call} ran full because {why}")
+                if handle is not None:
+                    made.went_on.extend(handle.stats.went_on * len(seeds))
                 done += len(seeds)
                 if phase is not None and self._progress is not None:
                     self._progress(phase, done, total)
-                if stop is not None and done < total and stop(batches, seconds):
+                if stop is not None and done < total and stop(made):
                     break
-        return batches, seconds
-
-    @staticmethod
-    def _per_sample(batches: list[Tensor], seconds: list[float]) -> float:
-        return statistics.median(s / len(batch) for s, batch in zip(seconds, batches, strict=True))
+        return made
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.heldout import check_held_out, held_out_phases
 from deepcadence.search.identity import check_same_workload
-from deepcadence.search.provenance import documented, held_out_quality
+from deepcadence.search.provenance import documented
 from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult
 
@@ -58,11 +58,10 @@ def export_front(
     target.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for index, trial in enumerate(front, 1):
-        figures = []
+        measured = None
         if seeds is not None:
-            measured = evaluator.measure(trial.schedule(), phase=f"{index} of {len(front)}")
-            figures = held_out_quality(measured, result.metric)
-        schedule = documented(trial, workload, evaluator.macs, evaluator.trace.timesteps, figures)
+            measured = evaluator.measure_candidate(trial, phase=f"{index} of {len(front)}")
+        schedule = documented(trial, evaluator, measured, result.metric)
         path = target / f"{index:02d}-{trial.speedup:.2f}x.json"
         schedule.save(path)
         written.append(path)

@@ -13,13 +13,14 @@ from pydantic import Field, ValidationError
 from deepcadence.probe import Workload, noise_of
 from deepcadence.schedules import Call, Schedule, ScheduleError, read_at_most, write_atomically
 from deepcadence.schedules.fields import Count
+from deepcadence.search.baselines import fewer
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.contenders import best_uniform, most_steps
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress
 from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
 from deepcadence.search.identity import check_same_workload
-from deepcadence.search.provenance import documented, held_out_quality
+from deepcadence.search.provenance import documented
 from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult
 from deepcadence.search.statistics import Estimate, mean_and_ci, paired_difference
@@ -33,8 +34,8 @@ class Comparison(Record):
     """One way of running the model, measured on held-out seeds.
 
     Attributes:
-        origin, label, calls, order, steps: what ran, as in `Candidate`.
-        full_calls, partial_calls: of a run.
+        origin, label, calls, order, alpha, threshold, max_hold, steps, spacing: what ran, as in `Candidate`.
+        full_calls, partial_calls: of a run; of an average one, rounded, where the input decides.
         mean_macs: MACs of a run (exact) divided by the calls of the reference run, per sample.
         speedup: MACs of a full call divided by `mean_macs`.
         wall_speedup: seconds of the reference divided by seconds of this, see `wall_speedups`.
@@ -49,7 +50,11 @@ class Comparison(Record):
     label: str
     calls: tuple[Call, ...] | None
     order: Whole = 0
+    alpha: Finite = 1.0
+    threshold: Finite | None = None
+    max_hold: Whole | None = None
     steps: Count
+    spacing: str | None = None
     full_calls: Whole
     partial_calls: Whole
     mean_macs: Positive
@@ -173,20 +178,19 @@ def finalize(
     check_same_workload(workload, result)
     check_function(result.metric, quality)
     evaluator = Evaluator(workload.replace(seeds=seeds), quality=quality, progress=held_out_phases(progress))
-    macs, schedule = evaluator.macs, chosen.schedule()
-    limit = schedule.mean_macs(macs.full, macs.partial)
+    macs, base = evaluator.macs, evaluator.measure_candidate(chosen, phase="schedule")
+    limit = base.mean_macs
     if target_speedup is not None:
         limit = max(limit, macs.full / target_speedup)
     best = functools.partial(best_uniform, workload, result, macs, limit, measure_missing=measure_missing)
     rivals = _rivals(evaluator, chosen, limit, functools.partial(best, quality=quality, progress=progress))
-    base = evaluator.measure(schedule, phase="schedule")
     speedups = _speedups(evaluator.workload, [chosen, *rivals.values()], held_out_phases(progress))
     rows = {}
     for name, rival in rivals.items():
         measured = base if rival.key == chosen.key else evaluator.measure_candidate(rival, phase=name.replace("_", " "))
         rows[name] = _row(evaluator, rival, measured, speedups[rival.key], base)
     return HeldOut(
-        schedule=documented(chosen, workload, macs, evaluator.trace.timesteps, held_out_quality(base, result.metric)),
+        schedule=documented(chosen, evaluator, base, result.metric),
         chosen=_row(evaluator, chosen, base, speedups[chosen.key]),
         **rows,
         seeds=seeds,
@@ -203,10 +207,10 @@ def _rivals(
     """The contenders of at most `limit` mean MACs, by their names in `HeldOut`; `best` finds the uniform ones."""
     found = {"uniform": best()}
     if chosen.order:
-        found["uniform_extrapolated"] = best(order=chosen.order)
+        found["uniform_extrapolated"] = best(order=chosen.order, alpha=chosen.alpha)
     steps = most_steps(evaluator, limit)
     if steps is not None:
-        found["fewer_steps"] = Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
+        found["fewer_steps"] = fewer(steps, chosen.spacing)
     return {name: candidate for name, candidate in found.items() if candidate is not None}
 
 
@@ -223,15 +227,19 @@ def _row(
     wall_speedup: float,
     chosen: Measurement | None = None,
 ) -> Comparison:
-    full, partial = what.full_calls, what.partial_calls
+    full, partial, went_on = what.full_calls, what.partial_calls or 0, round(measured.went_on)
     return Comparison(
         origin=what.origin,
         label=what.label,
         calls=what.calls,
         order=what.order,
+        alpha=what.alpha,
+        threshold=what.threshold,
+        max_hold=what.max_hold,
         steps=what.steps,
-        full_calls=evaluator.calls_of(what.steps) if full is None else full,
-        partial_calls=partial or 0,
+        spacing=what.spacing,
+        full_calls=evaluator.calls_of(what.steps) if full is None else full + went_on,
+        partial_calls=partial - went_on,
         mean_macs=measured.mean_macs,
         speedup=measured.speedup,
         wall_speedup=wall_speedup,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 import optuna
@@ -43,13 +44,7 @@ def study_identity(workload: Workload, space: SearchSpace, macs: Macs, metric: s
         "num_calls": space.num_calls,
         "seeds": list(workload.seeds),
         "metric": metric,
-        "space": {
-            "cuts": space.cuts,
-            "intervals": space.intervals,
-            "centers": space.centers,
-            "powers": space.powers,
-            "orders": space.orders,
-        },
+        "space": {name: values for name, values in asdict(space).items() if name not in ("num_calls", "steps")},
         "macs": {
             "full": macs.full,
             "partial": {str(cut): macs.partial[cut] for cut in space.cuts},

@@ -77,6 +77,7 @@ def join_study(
 
 def _space(identity: dict[str, Any]) -> SearchSpace:
     ranges = {name: tuple(values) for name, values in identity["space"].items()}
+    ranges["fewer"] = tuple(map(tuple, ranges["fewer"]))
     return SearchSpace(num_calls=identity["num_calls"], steps=identity["steps"], **ranges)
 
 

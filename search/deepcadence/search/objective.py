@@ -179,5 +179,6 @@ def _figures(measured: Measurement) -> dict[str, Any]:
         "ssim_samples": [round(float(value), 7) for value in measured.ssim],
         "own_samples": None if own is None else [float(value) for value in own],
         "seconds_per_sample": measured.seconds_per_sample,
+        "went_on": measured.went_on,
         "reused_from": None,
     }

@@ -113,9 +113,13 @@ def _front(points: list[Point]) -> list[Point]:
 
 def _picked(front: list[Point], count: int, target_speedup: float | None) -> list[Point]:
     """`_thinned`, with the dearest points that save `target_speedup`; cheapest first."""
-    near = [] if target_speedup is None else [point for point in front if point.price * target_speedup <= 1][-_NEAR:]
-    by_price = {point.price: point for point in (*_thinned(front, count), *near)}
+    by_price = {point.price: point for point in (*_thinned(front, count), *just_within(front, target_speedup))}
     return [by_price[price] for price in sorted(by_price)]
+
+
+def just_within(front: list[Point], target_speedup: float | None) -> list[Point]:
+    """The few dearest points that save `target_speedup`; none without a target."""
+    return [] if target_speedup is None else [point for point in front if point.price * target_speedup <= 1][-_NEAR:]
 
 
 def _thinned(front: list[Point], count: int) -> list[Point]:

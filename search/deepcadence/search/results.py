@@ -31,6 +31,7 @@ class TrialRecord(Candidate):
         psnr_samples, ssim_samples: per seed, in the order of the study's seeds.
         seconds_per_sample: of the run that was measured.
         reused_from: the earlier trial with the same calls whose values these are; None if it was run.
+        went_on: calls that the input made full, a mean over the seeds; 0 unless the schedule is adaptive.
         own, own_samples: mean and values per seed of the study's own quality function; None if it has none.
     """
 
@@ -43,6 +44,7 @@ class TrialRecord(Candidate):
     ssim_samples: tuple[Finite, ...]
     seconds_per_sample: Finite
     reused_from: Whole | None = None
+    went_on: Finite = 0.0
     own: Finite | None = None
     own_samples: tuple[Finite, ...] | None = None
 

@@ -45,6 +45,11 @@ def run_study(
     intervals: tuple[int, int] | None = None,
     powers: tuple[float, float] | None = None,
     orders: Iterable[int] | None = None,
+    alphas: Iterable[float] | None = None,
+    thresholds: Iterable[float] = (),
+    max_holds: Iterable[int] = (),
+    steps: Iterable[int] = (),
+    spacings: Iterable[str | None] | None = None,
     metric: Metric | QualityFunction = "psnr",
     seed: int = 0,
     max_uniform: int = 24,
@@ -80,13 +85,20 @@ def run_study(
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
         orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
+        alphas: how much of the extrapolation's step may be taken, above 0 and up to 2; see `SearchSpace.default`.
+        thresholds: tries adaptive schedules with each of these; with () as `orders`, the search tries nothing else.
+        max_holds: the most partial calls in a row that an adaptive schedule may have; default: no limit.
+        steps: further numbers of steps at which schedules are tried, fewer than the workload's, which stays the
+            reference.
+        spacings: `timestep_spacing` of the sampler, such as "leading"; None, the default, is that of the reference.
         metric: "psnr", "ssim", or a function of one's own, known to the study by its name; see `QualityFunction`.
         seed: of the search; the same seed on the same storage state proposes the same.
         max_uniform: at most this many uniform schedules of each reuse among the baselines, see `baselines`.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which the uncached sampler is run, see `baselines`.
         max_predicted: at most about this many predicted schedules; 0 does without the predictor.
-        target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it.
+        target_speedup: the saving that is wanted, if it is known; the predictor then proposes schedules just within it,
+            also when a study is resumed with another one.
         sampler: what proposes the trials of the search: "gp", Gaussian processes, or "tpe"; see `Sampler`.
         racing: with 16 seeds or more, give up trials of the search once a test says that they stay behind a schedule
             that costs no more; see `RacedOut`. Batches then hold a quarter of the seeds at most. False measures all
@@ -99,6 +111,7 @@ def run_study(
 
     Raises:
         SearchError: the study in the storage is about something else, or the reference is not finite.
+        WorkloadError: the sampler has no such spacing.
     """
     if trials < 0:
         raise SearchError(f"trials is {trials}; expected 0 or more")
@@ -115,7 +128,14 @@ def run_study(
         intervals=intervals,
         powers=powers,
         orders=orders,
+        alphas=alphas,
+        thresholds=thresholds,
+        max_holds=max_holds,
+        fewer=[(count, evaluator.calls_of(count)) for count in steps if count != workload.steps],
+        spacings=spacings,
     )
+    for spacing in space.spacings:
+        evaluator.trace_of(workload.steps, spacing)  # one that cannot be is refused here
     identity = study_identity(workload, space, evaluator.macs, name)
     settings = StudySettings(
         trials=trials,
@@ -158,11 +178,8 @@ def take_part(
     )
     with quiet(), failures_named(study.study_name):
         _enqueue(study, space, todo)
-        if settings.max_predicted and PREDICTOR not in study.user_attrs:
-            count, target = settings.max_predicted, settings.target_speedup
-            info = predict(evaluator.workload, space, evaluator.macs, count, todo, progress, target)
-            if PREDICTOR not in study.user_attrs:  # another worker may have been faster
-                study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
+        if settings.max_predicted:
+            _predict(study, evaluator, space, settings, todo, progress)
         _enqueue(study, space, _proposed(study))
         runner = in_laps(evaluator) if settings.racing else evaluator
         objective = Objective(runner, space, metric, settings.trials, settings.racing)
@@ -287,10 +304,37 @@ def _enqueue(study: optuna.Study, space: SearchSpace, todo: list[Candidate]) -> 
             )
 
 
+def _predict(
+    study: optuna.Study,
+    evaluator: Evaluator,
+    space: SearchSpace,
+    settings: StudySettings,
+    known: list[Candidate],
+    progress: Progress | None,
+) -> None:
+    """Have the predictor propose, unless it has for this target already, or was found to rank badly."""
+    before, target = StudyResult.from_study(study), settings.target_speedup
+    again = before.predictor is not None
+    if before.predictor is not None and not (before.predictor.lacks(target) and _trusted(before)):
+        return
+    info = predict(
+        evaluator.workload, space, evaluator.macs, settings.max_predicted, known, progress, target, again=again
+    )
+    now = StudyResult.from_study(study).predictor
+    if now is None:
+        study.set_user_attr(PREDICTOR, info.model_dump(mode="json"))
+    elif info.problem is None and now.lacks(target):  # else another worker was faster
+        study.set_user_attr(PREDICTOR, now.joined(info).model_dump(mode="json"))
+
+
+def _trusted(result: StudyResult) -> bool:
+    return result.agreement is None or result.agreement.usable
+
+
 def _proposed(study: optuna.Study) -> list[Candidate]:
     """The predicted schedules, unless the predictor was found to rank badly."""
     result = StudyResult.from_study(study)
-    if result.predictor is None or (result.agreement is not None and not result.agreement.usable):
+    if result.predictor is None or not _trusted(result):
         return []
     return list(result.predictor.proposed)
 

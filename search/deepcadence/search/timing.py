@@ -10,16 +10,17 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from torch import nn
 
-from deepcadence.probe import Workload
+from deepcadence.probe import Workload, spaced
 from deepcadence.probe.clock import synchronize
 from deepcadence.schedules import cached, denoiser, uniform
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.evaluate import Progress
+from deepcadence.search.results import TrialRecord
 
 _BATCH = 8
 _ROUNDS = 3
@@ -27,15 +28,25 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class CallSeconds:
-    """Seconds that one call of the denoiser takes on a device: a full one, and a partial one at each cut."""
+    """Seconds that one call of the denoiser takes on a device.
+
+    Attributes:
+        full: of a full call.
+        partial: of a partial call at each cut.
+        num_calls: calls of a run of the reference.
+    """
 
     full: float
     partial: Mapping[int, float]
+    num_calls: int
 
-    def speedup(self, candidate: Candidate) -> float:
-        """How many times less time the denoiser takes with a schedule than with full calls only."""
-        calls = candidate.schedule().calls
-        return len(calls) * self.full / sum(self.full if call == "full" else self.partial[call] for call in calls)
+    def speedup(self, trial: TrialRecord) -> float:
+        """How many times less time the denoiser takes with a schedule than in a run of the reference."""
+        calls = trial.schedule().calls
+        seconds = sum(self.full if call == "full" else self.partial[call] for call in calls)
+        if trial.cut is not None:
+            seconds += trial.went_on * (self.full - self.partial[trial.cut])
+        return self.num_calls * self.full / seconds
 
 
 def call_seconds(workload: Workload, cuts: Iterable[int], *, progress: Progress | None = None) -> CallSeconds:
@@ -57,7 +68,7 @@ def call_seconds(workload: Workload, cuts: Iterable[int], *, progress: Progress 
         if progress is not None:
             progress("timing calls", done, len(wanted))
     medians = {kind: statistics.median(found) for kind, found in seconds.items()}
-    return CallSeconds(full=medians["full"], partial={cut: medians[cut] for cut in wanted})
+    return CallSeconds(full=medians["full"], partial={cut: medians[cut] for cut in wanted}, num_calls=num_calls)
 
 
 @contextmanager
@@ -109,10 +120,11 @@ def _batch(workload: Workload) -> tuple[int, ...]:
 
 
 def _seconds(workload: Workload, seeds: Sequence[int], contender: Candidate | None) -> float:
-    if contender is None or contender.calls is None:
-        return _timed(workload, seeds, None if contender is None else contender.steps)
-    with cached(workload.pipeline, contender.schedule()):
+    if contender is None:
         return _timed(workload, seeds, None)
+    schedule = nullcontext() if contender.calls is None else cached(workload.pipeline, contender.schedule())
+    with spaced(workload.pipeline, contender.spacing), schedule:
+        return _timed(workload, seeds, contender.steps)
 
 
 def _timed(workload: Workload, seeds: Sequence[int], steps: int | None) -> float:

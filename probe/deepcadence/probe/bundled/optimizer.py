@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-_FIRST_AND_LAST = ("conv_in", "conv_out", "time_embedding")
+FIRST_AND_LAST = ("conv_in", "conv_out", "time_embedding")
 
 
 class MuonWithAdamW:
@@ -18,11 +18,13 @@ class MuonWithAdamW:
     layers, biases and norms get AdamW.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float) -> None:
+    def __init__(
+        self, model: nn.Module, learning_rate: float, first_and_last: tuple[str, ...] = FIRST_AND_LAST
+    ) -> None:
         self._weights: dict[str, nn.Parameter] = {}
         rest: dict[str, nn.Parameter] = {}
         for name, parameter in model.named_parameters():
-            inner = parameter.ndim > 1 and not name.startswith(_FIRST_AND_LAST)
+            inner = parameter.ndim > 1 and not name.startswith(first_and_last)
             (self._weights if inner else rest)[name] = parameter
         self._matrices = {name: nn.Parameter(_matrix(weight.data)) for name, weight in self._weights.items()}
         self._rest = rest

@@ -17,9 +17,10 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
@@ -28,7 +29,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepcadence.probe.bundled.data import IMAGE_SIZE, load_images, to_model_range
-from deepcadence.probe.bundled.optimizer import MuonWithAdamW
+from deepcadence.probe.bundled.optimizer import FIRST_AND_LAST, MuonWithAdamW
 
 WARMUP_STEPS = 200
 DECAY_FRACTION = 0.5
@@ -62,12 +63,39 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is trained, and on what.
+
+    Attributes:
+        load: the images below a folder, uint8 of shape (images, height, width), and labels, if the model takes any.
+        to_model_range: such images as (n, 1, size, size) in [-1, 1].
+        build_model: the network with its initial weights.
+        build_pipeline: the pipeline around a network.
+        first_and_last: names, or their beginnings, of the layers that get AdamW.
+    """
+
+    load: Callable[[Path], tuple[torch.Tensor, torch.Tensor | None]]
+    to_model_range: Callable[[torch.Tensor], torch.Tensor]
+    build_model: Callable[[], Any]
+    build_pipeline: Callable[[nn.Module], Any]
+    first_and_last: tuple[str, ...] = FIRST_AND_LAST
+
+
+BUNDLED = Subject(
+    load=lambda folder: (load_images(folder), None),
+    to_model_range=to_model_range,
+    build_model=build_model,
+    build_pipeline=lambda model: DDIMPipeline(model, build_scheduler()),
+)
+
+
 @dataclass
 class Run:
     """What a checkpoint holds: weights, their moving average, the optimizer and the step."""
 
-    model: UNet2DModel
-    average: UNet2DModel
+    model: nn.Module
+    average: nn.Module
     optimizer: MuonWithAdamW
     step: int = 0
 
@@ -92,14 +120,15 @@ class Run:
                 tensor.copy_(file.get_tensor(name))
 
 
-def start_run(device: str, learning_rate: float, seed: int) -> Run:
+def start_run(device: str, learning_rate: float, seed: int, subject: Subject = BUNDLED) -> Run:
     """A run at step 0: initial weights from `seed`, on `device`."""
     torch.manual_seed(seed)
-    model, average = build_model(), build_model()
+    model, average = subject.build_model(), subject.build_model()
     average.load_state_dict(model.state_dict())
     layout = torch.channels_last
     model, average = model.to(device, memory_format=layout), average.to(device, memory_format=layout)
-    return Run(model.train(), average.eval().requires_grad_(False), MuonWithAdamW(model, learning_rate))
+    optimizer = MuonWithAdamW(model, learning_rate, subject.first_and_last)
+    return Run(model.train(), average.eval().requires_grad_(False), optimizer)
 
 
 def learning_rate_factor(step: int, total_steps: int) -> float:
@@ -109,7 +138,12 @@ def learning_rate_factor(step: int, total_steps: int) -> float:
 
 
 def velocity_loss(
-    model: UNet2DModel, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor, alphas: torch.Tensor
+    model: nn.Module,
+    clean: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    alphas: torch.Tensor,
+    **conditions: torch.Tensor,
 ) -> torch.Tensor:
     """Mean squared error of the velocity `sqrt(a) noise - sqrt(1 - a) clean`, at several resolutions.
 
@@ -121,24 +155,32 @@ def velocity_loss(
     noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
     velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
     with torch.autocast(clean.device.type, torch.bfloat16):
-        predicted = model(noisy, timesteps).sample
+        predicted = model(noisy, timesteps, **conditions).sample
     error: torch.Tensor = predicted.float() - velocity
     pooled = [size / 2 * nn.functional.avg_pool2d(error, size).square().mean() for size in POOLED]
     return error.square().mean() + torch.stack(pooled).sum()
 
 
-def train_step(run: Run, images: torch.Tensor, arguments: argparse.Namespace) -> float:
+def train_step(
+    run: Run,
+    images: torch.Tensor,
+    arguments: argparse.Namespace,
+    subject: Subject = BUNDLED,
+    labels: torch.Tensor | None = None,
+) -> float:
     """One optimizer step; everything random in it derives from (seed, step)."""
     device = next(run.model.parameters()).device
+    torch.manual_seed(arguments.seed * 1_000_003 + run.step)  # for layers that drop something
     random = torch.Generator().manual_seed(arguments.seed * 1_000_003 + run.step)
-    batch = images[torch.randint(len(images), (arguments.batch,), generator=random)].to(device)
-    clean = to_model_range(batch).contiguous(memory_format=torch.channels_last)
+    chosen = torch.randint(len(images), (arguments.batch,), generator=random)
+    conditions = {} if labels is None else {"class_labels": labels[chosen].to(device)}
+    clean = subject.to_model_range(images[chosen].to(device)).contiguous(memory_format=torch.channels_last)
     noise = torch.randn(clean.shape, generator=random).to(device, memory_format=torch.channels_last)
     # Stratified timesteps, one in each of `batch` parts of the schedule, for a calmer gradient; more at high noise.
     strata = (torch.arange(arguments.batch) + torch.rand(arguments.batch, generator=random)) / arguments.batch
     timesteps = (strata**TIMESTEP_WARP * 1000).long().clamp(max=999).to(device)
     alphas = build_scheduler().alphas_cumprod.to(device)
-    loss = velocity_loss(run.model, clean, noise, timesteps, alphas)
+    loss = velocity_loss(run.model, clean, noise, timesteps, alphas, **conditions)
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     factor = learning_rate_factor(run.step, arguments.images // arguments.batch)
@@ -150,18 +192,20 @@ def train_step(run: Run, images: torch.Tensor, arguments: argparse.Namespace) ->
     return float(loss.detach())
 
 
-def save_pipeline(model: UNet2DModel, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """A plain diffusers `DDIMPipeline` folder with float16 safetensors."""
-    copy = build_model()
+def save_pipeline(
+    model: nn.Module, folder: Path, dtype: torch.dtype = torch.float16, subject: Subject = BUNDLED
+) -> None:
+    """A plain diffusers pipeline folder, a `DDIMPipeline` for the bundled model, with float16 safetensors."""
+    copy = subject.build_model()
     copy.load_state_dict(model.state_dict())
-    DDIMPipeline(copy.to(dtype), build_scheduler()).save_pretrained(folder, safe_serialization=True)
+    subject.build_pipeline(copy.to(dtype)).save_pretrained(folder, safe_serialization=True)
 
 
-def save_preview(model: UNet2DModel, path: Path, count: int = 32, steps: int = 50) -> None:
+def save_preview(model: nn.Module, path: Path, subject: Subject = BUNDLED, count: int = 32, steps: int = 50) -> None:
     """A grid of `count` samples of the model as it stands, from fixed seeds."""
     from diffusers.utils import make_image_grid
 
-    pipeline = DDIMPipeline(model, build_scheduler())
+    pipeline = subject.build_pipeline(model)
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(batch_size=count, generator=torch.Generator().manual_seed(0), num_inference_steps=steps).images
     columns = 8
@@ -169,14 +213,14 @@ def save_preview(model: UNet2DModel, path: Path, count: int = 32, steps: int = 5
     grid.resize((grid.width * 3, grid.height * 3)).save(path)
 
 
-def train(arguments: argparse.Namespace) -> None:
+def train(arguments: argparse.Namespace, subject: Subject = BUNDLED) -> None:
     """Run until `arguments.images` images were seen, with checkpoints and previews on the way."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "checkpoint.safetensors"
-    images = load_images(arguments.data)
-    run = start_run(arguments.device, arguments.learning_rate, arguments.seed)
+    images, labels = subject.load(arguments.data)
+    run = start_run(arguments.device, arguments.learning_rate, arguments.seed, subject)
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"resuming at step {run.step} ({run.step * arguments.batch} images) from {checkpoint}", flush=True)
@@ -186,7 +230,7 @@ def train(arguments: argparse.Namespace) -> None:
     with Progress(*columns) as progress:
         task = progress.add_task("training", total=total, completed=run.step)
         while run.step < total:
-            loss = train_step(run, images, arguments)
+            loss = train_step(run, images, arguments, subject, labels)
             smooth = loss if smooth is None else 0.99 * smooth + 0.01 * loss
             progress.update(task, completed=run.step, description=f"training, loss {smooth:.4f}")
             if run.step % arguments.save_every == 0 or run.step == total:
@@ -197,8 +241,8 @@ def train(arguments: argparse.Namespace) -> None:
                 with (arguments.out / "log.txt").open("a") as log:
                     log.write(line + "\n")
             if run.step % arguments.preview_every == 0 or run.step == total:
-                save_preview(run.average, arguments.out / f"preview-{run.step:06d}.png")
-    save_pipeline(run.average, arguments.out / "pipeline")
+                save_preview(run.average, arguments.out / f"preview-{run.step:06d}.png", subject)
+    save_pipeline(run.average, arguments.out / "pipeline", subject=subject)
     print(f"saved {arguments.out / 'pipeline'}")
 
 
