@@ -75,7 +75,8 @@ def other(images: Tensor, reference: Tensor, prompts: tuple[str, ...]) -> Tensor
 
 def test_prompts_are_those_of_the_images() -> None:
     workload = Workload(None, seeds=(1, 4, 2), prompts=("a", "b"))
-    assert Evaluator(workload)._prompts() == ("b", "a", "a")
+    assert Evaluator(workload)._prompts(3) == ("b", "a", "a")
+    assert Evaluator(workload)._prompts(2) == ("b", "a")  # a measurement that was stopped
 
 
 def test_what_is_no_quality(result: StudyResult, workload: Workload) -> None:
