@@ -62,7 +62,7 @@ class DigitPipeline(DiffusionPipeline):  # type: ignore[misc]
 def load_digits(_: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """The 1,797 digits of scikit-learn (Alpaydin and Kaynak 1998, CC BY 4.0), (images, 8, 8), and what they show."""
     try:
-        from sklearn import datasets  # type: ignore[import-untyped]
+        from sklearn import datasets
     except ImportError as error:
         raise SystemExit("the digits come with scikit-learn; install it with: pip install scikit-learn") from error
     found = datasets.load_digits()
