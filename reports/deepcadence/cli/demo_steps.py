@@ -7,12 +7,13 @@ from pathlib import Path
 from deepcadence.cli.console import note
 from deepcadence.cli.demo_budget import Budget
 from deepcadence.cli.held_out import held_out_path
-from deepcadence.cli.images import grid, write_image
+from deepcadence.cli.images import write_image
 from deepcadence.cli.options import Dtype
 from deepcadence.cli.outputs import Kind, check_folder, check_output
 from deepcadence.cli.progress import Report
 from deepcadence.cli.workload import load_workload
 from deepcadence.probe import Profile, ProfileError, Workload, probe
+from deepcadence.probe.pictures import grid
 from deepcadence.reports import image_pairs_info, write_report
 from deepcadence.schedules import cached, denoiser, family_of, model_info
 from deepcadence.search import (

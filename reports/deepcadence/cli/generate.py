@@ -84,7 +84,8 @@ def generate(
 
 def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[str, Any]:
     """Make and write the images; returns what `--json` prints."""
-    from deepcadence.cli.images import to_pil, write_image
+    from deepcadence.cli.images import write_image
+    from deepcadence.probe.pictures import to_pil
     from deepcadence.schedules import cached
 
     began, stats = time.monotonic(), None

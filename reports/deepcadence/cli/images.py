@@ -1,9 +1,8 @@
-"""Image tensors as PNG files."""
+"""PNG files."""
 
 from __future__ import annotations
 
 import io
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,6 @@ from deepcadence.schedules import write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
-
-
-def to_pil(image: Tensor) -> Image:
-    """A float (channels, height, width) tensor in [0, 1] as an 8-bit image; one channel is gray."""
-    from PIL import Image
-
-    values = (image.clamp(0, 1) * 255).round().byte().cpu()
-    if values.shape[0] == 1:
-        return Image.fromarray(values[0].numpy())
-    return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
 
 
 def write_image(image: Image, path: Path) -> None:
@@ -29,15 +17,3 @@ def write_image(image: Image, path: Path) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
-
-
-def grid(images: Tensor, columns: int, scale: int = 1) -> Image:
-    """Images (n, channels, height, width) in rows of `columns`, each pixel `scale` pixels wide."""
-    from PIL import Image
-
-    tiles = [to_pil(image) for image in images]
-    width, height = tiles[0].size
-    sheet = Image.new(tiles[0].mode, (columns * width, math.ceil(len(tiles) / columns) * height))
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index % columns * width, index // columns * height))
-    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)

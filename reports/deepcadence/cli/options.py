@@ -87,3 +87,11 @@ Storage = Annotated[
 StudyName = Annotated[
     str, typer.Option("--study-name", help="Name of the study in its storage, which can hold several.")
 ]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--pictures",
+        metavar="FOLDER",
+        help="Keep a picture of each trial's first images, which optuna-dashboard shows with --artifact-dir FOLDER.",
+    ),
+]

@@ -10,7 +10,7 @@ import typer
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json, stdout
 from deepcadence.cli.limits import Cost, macs_number, quality_limits
-from deepcadence.cli.options import BatchSize, Call, Cuts, Device, Dtype, Model, Storage, StudyName
+from deepcadence.cli.options import BatchSize, Call, Cuts, Device, Dtype, Model, Pictures, Storage, StudyName
 from deepcadence.cli.progress import Report, progress
 from deepcadence.cli.search_space import Alphas, MaxHolds, Reuses, Spacings, Thresholds, TrySteps, searched
 
@@ -79,6 +79,7 @@ def search(
     front: Annotated[
         Path | None, typer.Option("--front", metavar="FOLDER", help="Also write every schedule of the front into it.")
     ] = None,
+    pictures: Pictures = None,
     batch_size: BatchSize = 8,
     device: Device = None,
     dtype: Annotated[
@@ -128,7 +129,9 @@ def search(
     workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        result = _study(workload, loaded, storage, study_name, trials, target, report, {"cuts": cuts or None, **space})
+        result = _study(
+            workload, loaded, storage, study_name, trials, target, report, {"cuts": cuts or None, **space}, pictures
+        )
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         note(f"search: {result.savings_words}")
@@ -186,6 +189,7 @@ def _study(
     target_speedup: float | None,
     report: Report,
     space: dict[str, Any],
+    pictures: Path | None,
 ) -> StudyResult:
     from deepcadence.cli.typed import command_line
     from deepcadence.search import run_study
@@ -198,6 +202,7 @@ def _study(
         trials=trials,
         target_speedup=target_speedup,
         command=command_line(),
+        pictures=pictures,
         progress=report,
         **space,
     )

@@ -9,7 +9,7 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
-from deepcadence.cli.options import Call, Device, Model, Storage, StudyName
+from deepcadence.cli.options import Call, Device, Model, Pictures, Storage, StudyName
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def worker(
         typer.Option("--batch-size", min=1, help="Samples per run.  [default: that of the search]", show_default=False),
     ] = None,
     call: Call = None,
+    pictures: Pictures = None,
     device: Device = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0.0, help="How long to wait for a study that is not there yet.  [minutes]")
@@ -60,6 +61,7 @@ def worker(
             study_name=study_name,
             call_kwargs=call_kwargs,
             batch_size=batch_size,
+            pictures=pictures,
             progress=report,
             on_trial=own.append,
         )

@@ -30,6 +30,7 @@ def join_study(
     quality: QualityFunction | None = None,
     call_kwargs: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
+    pictures: Path | None = None,
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
 ) -> StudyResult:
@@ -44,7 +45,7 @@ def join_study(
         quality: the study's own quality function, if it has one.
         call_kwargs: as in the study's workload; a storage does not hold images and tensors.
         batch_size: samples in one call of the pipeline; default: that of the study.
-        progress: as in `run_study`.
+        pictures, progress: as in `run_study`.
         on_trial: told each trial that this process finished.
 
     Raises:
@@ -68,11 +69,11 @@ def join_study(
         batch_size=batch_size or settings.batch_size,
     )
     space, macs = _space(identity), _macs(identity)
-    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
+    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=pictures is not None, progress=progress)
     found = study_identity(workload, space, macs, identity["metric"])
     check_identity(study, found, advice=_ADVICE)  # before anything is run, and then with what a run shows
     check_identity(study, found | {"num_calls": evaluator.num_calls}, advice=_ADVICE)
-    return take_part(study, evaluator, space, identity["metric"], settings, progress, on_trial)
+    return take_part(study, evaluator, space, identity["metric"], settings, progress, on_trial, pictures)
 
 
 def _space(identity: dict[str, Any]) -> SearchSpace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -9,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from deepcadence.search.agreement import PredictorInfo
+from deepcadence.search.artifacts import keep_picture
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement
@@ -36,14 +38,24 @@ class Objective:
         metric: quality to return, see `Measurement.values`.
         trials: how many search trials the study is to have; what parallel workers begin beyond that is dropped.
         racing: whether search trials race.
+        pictures: folder for a picture of each trial's images, which the evaluator then keeps; None for none.
     """
 
-    def __init__(self, evaluator: Evaluator, space: SearchSpace, metric: str, trials: int, racing: bool) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        space: SearchSpace,
+        metric: str,
+        trials: int,
+        racing: bool,
+        pictures: Path | None = None,
+    ) -> None:
         self._evaluator = evaluator
         self._space = space
         self._metric = metric if metric in ("psnr", "ssim") else "own"
         self._trials = trials
         self._looks = looks(evaluator.workload) if racing else 0
+        self._pictures = pictures
         self.last_number: int | None = None  # of the trial that was run last, unless it broke
 
     def prepare(self) -> None:
@@ -67,7 +79,7 @@ class Objective:
         races = self._looks > 0 and CANDIDATE not in trial.user_attrs
         twin = _finished_twin(candidate, others, raced=races)
         try:
-            record = _reused(candidate, *twin) if twin is not None else self._measure(candidate, others, races)
+            record = _reused(candidate, *twin) if twin is not None else self._measure(trial, candidate, others, races)
         except SearchError as error:
             trial.set_user_attr(ERROR, {"label": candidate.label, "error": str(error)})
             raise
@@ -98,7 +110,9 @@ class Objective:
         found = info.agreement({_key(record): record[self._metric] for record in records})
         return found is None or found.usable
 
-    def _measure(self, candidate: Candidate, others: list[FrozenTrial], races: bool) -> dict[str, Any]:
+    def _measure(
+        self, trial: optuna.Trial, candidate: Candidate, others: list[FrozenTrial], races: bool
+    ) -> dict[str, Any]:
         """The trial's record; that of a `RacedOut` if its race is lost."""
         known = [t.user_attrs[RECORD] | {"number": t.number} for t in others if races and _is_measured(t)]
 
@@ -112,6 +126,8 @@ class Objective:
             return winner(so_far) is not None
 
         measured = self._evaluator.measure_candidate(candidate, enough=lost if races else None)
+        if self._pictures is not None and measured.images is not None:
+            keep_picture(trial, measured.images, self._pictures)
         what, values = candidate.model_dump(mode="json"), measured.values(self._metric).tolist()
         rival = winner(measured)
         if rival is None or len(values) == len(self._evaluator.workload.seeds):

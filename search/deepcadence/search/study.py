@@ -61,6 +61,7 @@ def run_study(
     racing: bool = True,
     heartbeat: int = 30,
     command: str = "",
+    pictures: Path | None = None,
     progress: Progress | None = None,
     on_trial: Callable[[TrialRecord], None] | None = None,
 ) -> StudyResult:
@@ -105,6 +106,8 @@ def run_study(
             trials on all seeds, as it takes to compare kinds of schedules.
         heartbeat: seconds between signs of life, see `open_storage`.
         command: what was typed for this, kept in the study for its report; no secrets.
+        pictures: folder for a picture of the first images of each trial that this process runs, as artifacts of Optuna's,
+            which optuna-dashboard shows.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
         on_trial: told each trial that this process finished, but for those that were given up.
@@ -119,7 +122,8 @@ def run_study(
     if macs is None and profile is not None:
         macs = profile.meta.macs
     name, quality = metric_name(metric), None if isinstance(metric, str) else metric
-    evaluator = Evaluator(workload, macs=macs, quality=quality, progress=progress)
+    keep = pictures is not None
+    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, progress=progress)
     wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
     space = SearchSpace.default(
         evaluator.num_calls,
@@ -157,7 +161,7 @@ def run_study(
         check_identity(study, identity)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
         study.set_user_attr(SETUP, Setup.now(command).model_dump(mode="json"))
-    return take_part(study, evaluator, space, name, settings, progress, on_trial)
+    return take_part(study, evaluator, space, name, settings, progress, on_trial, pictures)
 
 
 def take_part(
@@ -168,6 +172,7 @@ def take_part(
     settings: StudySettings,
     progress: Progress | None,
     on_trial: Callable[[TrialRecord], None] | None,
+    pictures: Path | None,
 ) -> StudyResult:
     """Do what is left to do in a study that is known to be about the evaluator's workload, until it is complete."""
     todo = baselines(
@@ -182,7 +187,7 @@ def take_part(
             _predict(study, evaluator, space, settings, todo, progress)
         _enqueue(study, space, _proposed(study))
         runner = in_laps(evaluator) if settings.racing else evaluator
-        objective = Objective(runner, space, metric, settings.trials, settings.racing)
+        objective = Objective(runner, space, metric, settings.trials, settings.racing, pictures)
         _Worker(study, objective, settings.trials, 4 * settings.heartbeat, progress, on_trial).work()
     return StudyResult.from_study(study)
 
