@@ -129,9 +129,8 @@ def search(
     workload = _workload(model, loaded, seeds, call, batch_size, device, dtype)
     on_interrupt(f"Finished trials are kept in {storage}; the same command goes on from there.")
     with progress() as report:
-        result = _study(
-            workload, loaded, storage, study_name, trials, target, report, {"cuts": cuts or None, **space}, pictures
-        )
+        more = {"cuts": cuts or None, "pictures": pictures, **space}
+        result = _study(workload, loaded, storage, study_name, trials, target, report, more)
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         note(f"search: {result.savings_words}")
@@ -188,8 +187,7 @@ def _study(
     trials: int,
     target_speedup: float | None,
     report: Report,
-    space: dict[str, Any],
-    pictures: Path | None,
+    more: dict[str, Any],
 ) -> StudyResult:
     from deepcadence.cli.typed import command_line
     from deepcadence.search import run_study
@@ -202,9 +200,8 @@ def _study(
         trials=trials,
         target_speedup=target_speedup,
         command=command_line(),
-        pictures=pictures,
         progress=report,
-        **space,
+        **more,
     )
 
 

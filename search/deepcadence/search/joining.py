@@ -45,7 +45,8 @@ def join_study(
         quality: the study's own quality function, if it has one.
         call_kwargs: as in the study's workload; a storage does not hold images and tensors.
         batch_size: samples in one call of the pipeline; default: that of the study.
-        pictures, progress: as in `run_study`.
+        pictures: as in `run_study`.
+        progress: as in `run_study`.
         on_trial: told each trial that this process finished.
 
     Raises:

@@ -106,7 +106,7 @@ def run_study(
             trials on all seeds, as it takes to compare kinds of schedules.
         heartbeat: seconds between signs of life, see `open_storage`.
         command: what was typed for this, kept in the study for its report; no secrets.
-        pictures: folder for a picture of the first images of each trial that this process runs, as artifacts of Optuna's,
+        pictures: folder for a picture of the first images of each trial run by this process: Optuna artifacts,
             which optuna-dashboard shows.
         progress: told as `progress(phase, done, total)`, phases "predictor", "reference",
             "baselines", "predicted", "search".
