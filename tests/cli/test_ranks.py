@@ -40,7 +40,8 @@ def test_two_ranks_make_the_profile_of_one(invoke: Invoke, ddim_folder: Path, tm
     printed = torchrun(tmp_path, "-m", "deepcadence.cli", "probe", ddim_folder, *PROBE, "-o", "two.safetensors")
     assert json.loads(printed)["samples"] == 3  # printed once
     one, two = (Profile.load(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
-    assert two.meta.model_copy(update={"created": one.meta.created}) == one.meta
+    assert one.meta.setup.command != two.meta.setup.command
+    assert two.meta.model_copy(update={"created": one.meta.created, "setup": one.meta.setup}) == one.meta
     for name in ("cosine", "relative_l2", "relative_l1", "output_error"):
         for suffix in ("", "_std"):
             a, b = getattr(one, name + suffix), getattr(two, name + suffix)

@@ -176,7 +176,8 @@ def known_command(words: list[str]) -> bool:
         return words[1] == "install" and all(_installable(word) for word in words[2:])
     if name == "python" and words[1] == "-m":
         return importlib.util.find_spec(words[2]) is not None
-    return name == "optuna-dashboard" and len(words) == 2 and "://" in words[1]
+    more = words[2:3] in ([], ["--artifact-dir"])
+    return name == "optuna-dashboard" and "://" in words[1] and more
 
 
 def _installable(requirement: str) -> bool:
