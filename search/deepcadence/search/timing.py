@@ -23,7 +23,7 @@ from deepcadence.search.evaluate import Progress
 from deepcadence.search.results import TrialRecord
 
 _BATCH = 8
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def wall_speedups(
 ) -> list[float]:
     """How many times faster than the uncached run each contender is, image decoding included.
 
-    In each of three rounds the uncached run and every contender generate one batch of at most eight of the workload's
+    In each of five rounds the uncached run and every contender generate one batch of at most eight of the workload's
     seeds; the ratio is taken within the round, and the median of the rounds counts. Attaching a schedule is not timed.
     """
     seeds = _batch(workload)
