@@ -28,13 +28,6 @@ from deepcadence.search import (
     select,
 )
 
-COMMANDS = (
-    "deepcadence probe bundled --steps {budget.steps} --seeds {budget.profile_seeds} -o profile.safetensors",
-    "deepcadence search bundled --profile profile.safetensors --target-speedup {budget.target_speedup:g}",
-    "deepcadence generate bundled --schedule schedule.json --seed 0 -o out/",
-)
-"""What to type for the same on one's own model; the report shows it."""
-
 
 class Demo:
     """One run of the demo: what to run, where, and how much."""
@@ -158,7 +151,7 @@ class Demo:
             schedule=held_out.schedule,
             images=image_pairs_info(full, fast, seeds),
             title="deepcadence demo: the bundled model",
-            commands=[command.format(budget=budget) for command in COMMANDS],
+            commands=["deepcadence demo"],
         )
 
     def _check(self) -> None:
