@@ -20,7 +20,8 @@ FEWER = Candidate(origin="fewer_steps", label="2 steps", calls=None, steps=2)
 
 
 def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    durations = iter([4.0, 2.0, 1.0, 8.0, 4.0, 2.0, 40.0, 20.0, 80.0])  # plain, schedule, fewer steps; three rounds
+    rounds = [(4.0, 2.0, 1.0), (8.0, 4.0, 2.0), (40.0, 20.0, 80.0), (6.0, 3.0, 2.0), (10.0, 1.0, 1.0)]
+    durations = iter([seconds for each in rounds for seconds in each])  # plain, schedule, fewer steps
     ran: list[tuple[bool, int | None]] = []
 
     def timed(workload: Workload, seeds: Sequence[int], steps: int | None) -> float:
@@ -31,7 +32,7 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("deepcadence.search.timing._timed", timed)
     workload = Workload(tiny.ddim_pipeline(), steps=4, seeds=(0, 1, 2), batch_size=2)
     assert wall_speedups(workload, [SCHEDULE, FEWER]) == [2.0, 4.0]
-    assert ran == [(False, None), (True, 4), (False, 2)] * 3
+    assert ran == [(False, None), (True, 4), (False, 2)] * 5
 
 
 def test_calls_are_timed_by_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,5 +79,5 @@ def test_on_a_real_pipeline() -> None:
     workload = Workload(tiny.ddim_pipeline(), steps=4, seeds=(0, 1))
     speedups = wall_speedups(workload, [SCHEDULE, FEWER], progress=lambda *words: told.append(words))
     assert all(speedup > 0 for speedup in speedups)
-    assert told[-1] == ("timing", 3, 3)
+    assert told[-1] == ("timing", 5, 5)
     assert "forward" not in workload.pipeline.unet.__dict__
