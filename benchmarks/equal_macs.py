@@ -1,22 +1,26 @@
 """The best of each kind of schedule at equal MACs, on seeds that no search saw.
 
-One study on the search seeds, then at each target speed-up what costs no more than the target allows: the search's
-choice, the best uniform schedule over all cuts (features held, and extrapolated), the best of the published (c, p)
-family with features held, and the most steps of the uncached sampler. The study is kept in --work and resumed.
-Prints a table, and with --out writes it as PATH.md, all figures as PATH.json and the plot as PATH.svg.
+For each target speed-up a study on the search seeds, with a budget of less than sixteen plain generations of them.
+Then what costs no more than the target allows: the study's choice, the best uniform schedule over all cuts and the best
+of the grid of (c, p), each with features held and extrapolated, and the most steps of the uncached sampler. The grid is
+that of `samplers`: the few that are best on two seeds are run on all search seeds. Studies and grid are kept in --work
+and --grid, and resumed. Prints a table, and with --out writes it as PATH.md, all figures as PATH.json and the plot as
+PATH.svg.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import torch
 from rich.progress import Progress
 
+from benchmarks.grid import CALLS, Point, bundled, measured_grid, shortlist
 from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
 from deepcadence.probe import Workload, load_pipeline
 from deepcadence.search import (
@@ -31,10 +35,22 @@ from deepcadence.search import (
     run_study,
     select,
 )
+from deepcadence.search.baselines import fewer
 from deepcadence.search.contenders import best_uniform, most_steps
 
 CHOICE = "deepcadence"
-MARKERS = {CHOICE: "o", "uniform, extrapolated": "s", "uniform, held": "D", "(c, p), held": "^", "fewer steps": "x"}
+SEARCH_COLUMNS = {"target": ("target", ".3g"), "cost": ("plain generations", ".1f"), "predictor": ("predictor", "s")}
+REUSES: tuple[tuple[str, Literal[0, 1]], ...] = (("extrapolated", 1), ("held", 0))
+MARKERS = {
+    CHOICE: "o",
+    "uniform, extrapolated": "s",
+    "uniform, held": "D",
+    "(c, p), extrapolated": "v",
+    "(c, p), held": "^",
+    "fewer steps": "x",
+}
+SHORTLIST = 4
+GRID_SAMPLES = 2
 COLUMNS = {
     "target": ("target", ".3g"),
     "name": ("", "s"),
@@ -46,62 +62,76 @@ COLUMNS = {
 }
 
 
-def study(workload: Workload, arguments: argparse.Namespace) -> StudyResult:
-    """Baselines, predicted schedules and the search in (c, p); resumed where it was stopped."""
+def study(workload: Workload, target: float, arguments: argparse.Namespace) -> StudyResult:
+    """A few baselines and what the predictor proposes for the target; resumed where it was stopped."""
     arguments.work.mkdir(parents=True, exist_ok=True)
     with Progress() as bars:
         tasks: dict[str, Any] = {}
 
         def show(phase: str, done: int, total: int) -> None:
-            tasks.setdefault(phase, bars.add_task(phase))
+            tasks.setdefault(phase, bars.add_task(f"{target:g}x: {phase}"))
             bars.update(tasks[phase], completed=done, total=total)
 
         return run_study(
             workload,
-            storage=arguments.work / "study.db",
+            storage=arguments.work / f"study-{target:g}.db",
             trials=arguments.trials,
+            max_uniform=arguments.uniform,
+            max_published=1,
+            fewer_steps=(),
             max_predicted=arguments.predicted,
-            racing=False,  # the family in (c, p) is compared as well, so all of it is measured
+            target_speedup=target,
             progress=show,
         )
 
 
 def contenders(
-    target: float, workload: Workload, result: StudyResult, evaluator: Evaluator, chosen: Candidate
+    target: float,
+    workload: Workload,
+    result: StudyResult,
+    evaluator: Evaluator,
+    chosen: Candidate,
+    table: Mapping[str, Point],
 ) -> dict[str, Candidate | None]:
     """What was chosen, and the best of each other kind whose mean MACs `target` allows; None if there is none.
 
-    The best by quality on the search seeds; extrapolated as far as the choice is, if it is.
+    The best by quality on the search seeds. What is extrapolated takes whole steps, or such as the choice takes.
     """
     limit = evaluator.macs.full / target
-    family = [t for t in result.trials if t.origin in ("published", "nonuniform") and not t.order]
-    fitting = [trial for trial in family if trial.speedup >= target]
+    found: dict[str, Candidate | None] = {CHOICE: chosen}
+    alphas = {1.0, chosen.alpha}
+    for words, order in REUSES:
+        found[f"uniform, {words}"] = best_uniform(workload, result, evaluator.macs, limit, order=order, alphas=alphas)
+    judge = Evaluator(workload.replace(seeds=result.seeds), macs=evaluator.macs)
+    for words, order in REUSES:
+        best = {c.key: c for c in shortlist(table, target, order, SHORTLIST)}
+        values = {key: float(judge.measure_candidate(each).psnr.mean()) for key, each in best.items()}
+        found[f"(c, p), {words}"] = best[max(values, key=lambda key: values[key])] if values else None
     steps = most_steps(evaluator, limit)
-    fewer = None if steps is None else Candidate(origin="fewer_steps", label=f"{steps} steps", calls=None, steps=steps)
-    return {
-        CHOICE: chosen,
-        "uniform, extrapolated": best_uniform(workload, result, evaluator.macs, limit, order=1, alpha=chosen.alpha),
-        "uniform, held": best_uniform(workload, result, evaluator.macs, limit),
-        "(c, p), held": max(fitting, key=result.quality, default=None),
-        "fewer steps": fewer,
-    }
+    found["fewer steps"] = None if steps is None else fewer(steps)
+    return found
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All rows, and what the search cost."""
-    pipeline = load_pipeline(arguments.model)
-    workload = Workload(pipeline, steps=50, seeds=tuple(range(arguments.search_seeds)), batch_size=32)
-    result = study(workload, arguments)
-    evaluator = Evaluator(workload.replace(seeds=held_out_seeds(result, arguments.held_out)))
+    """All rows, and what the searches cost."""
+    workload = Workload(
+        load_pipeline("bundled"), steps=CALLS, seeds=tuple(range(arguments.search_seeds)), batch_size=32
+    )
+    table = measured_grid(functools.partial(bundled, "bundled", GRID_SAMPLES, "cpu"), arguments.grid)
+    results = {target: study(workload, target, arguments) for target in arguments.targets}
+    seeds = held_out_seeds(results[arguments.targets[0]], arguments.held_out)
+    evaluator = Evaluator(workload.replace(seeds=seeds))
     found = {
-        target: contenders(target, workload, result, evaluator, select(result, target_speedup=target))
-        for target in arguments.targets
+        target: contenders(target, workload, result, evaluator, select(result, target_speedup=target), table)
+        for target, result in results.items()
     }
     return {
         "held_out_samples": arguments.held_out,
         "search_seeds": arguments.search_seeds,
-        "search_cost": result.search_cost,
-        "predictor": result.predictor_words,
+        "searches": [
+            {"target": target, "cost": result.search_cost, "predictor": result.predictor_words}
+            for target, result in results.items()
+        ],
         "rows": compare(found, evaluator),
     }
 
@@ -173,43 +203,53 @@ def plot(result: dict[str, Any], path: Path) -> None:
 def markdown(result: dict[str, Any]) -> str:
     """The result for people."""
     return (
-        f"# At equal MACs\n\n`{result['command']}`\n\n{machine(result['environment'])}. The bundled model, 50 DDIM "
-        f"steps, exact MACs, {result['held_out_samples']} held-out samples with 95% bootstrap intervals; differences "
-        f"are paired. The search took {result['search_cost']:.1f} plain generations of its {result['search_seeds']} "
-        f"seeds, all baselines included. Predictor: {result['predictor']}\n\n![PSNR against MACs]({result['plot']})\n\n"
-        + markdown_table(result["rows"], COLUMNS)
+        f"# At equal MACs\n\n`{result['command']}`\n\n{machine(result['environment'])}. The bundled model, {CALLS} "
+        f"DDIM steps, exact MACs, {result['held_out_samples']} held-out samples with 95% bootstrap intervals; "
+        f"differences are paired. {SHORTLIST} schedules of the grid that were best on its {GRID_SAMPLES} seeds, and "
+        f"the uniform ones, were judged on the {result['search_seeds']} search seeds.\n\n![PSNR against MACs]"
+        f"({result['plot']})"
+        f"\n\n{markdown_table(result['rows'], COLUMNS)}\nWhat the searches cost, all baselines included, in plain "
+        f"generations of the search seeds:\n\n{markdown_table(result['searches'], SEARCH_COLUMNS)}"
     )
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equal_macs", description=__doc__)
-    parser.add_argument("--model", default="bundled")
     parser.add_argument("--targets", nargs="+", type=float, default=[1.5, 2.0, 3.0, 4.0])
     parser.add_argument("--search-seeds", type=int, default=16)
     parser.add_argument("--held-out", type=int, default=256)
-    parser.add_argument("--predicted", type=int, default=48)
-    parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--work", type=Path, default=Path("runs/equal-macs"), help="the study")
+    parser.add_argument("--predicted", type=int, default=12, help="of the predictor's front; more at the target")
+    parser.add_argument("--trials", type=int, default=0, help="schedules that the search in (c, p) tries as well")
+    parser.add_argument("--uniform", type=int, default=4, help="uniform baselines of each reuse in the study")
+    parser.add_argument("--work", type=Path, default=Path("runs/equal-macs"), help="the studies")
+    parser.add_argument("--grid", type=Path, default=Path(f"runs/samplers/grid-{GRID_SAMPLES}.jsonl"))
     parser.add_argument("--out", type=Path, help="write OUT.json, OUT.md and OUT.svg")
     return parser.parse_args(words)
+
+
+def finish(
+    module: str, arguments: argparse.Namespace, measured: dict[str, Any], words: Callable[[dict[str, Any]], str]
+) -> None:
+    """Print a result, and write it with its plot if --out says where."""
+    result = {
+        "command": command_line(module),
+        "environment": environment("diffusers", "optuna"),
+        **measured,
+        "plot": arguments.out.with_suffix(".svg").name if arguments.out else "",
+    }
+    text = words(result)
+    print(text)
+    if arguments.out:
+        write_result(arguments.out, result, text)
+        plot(result, arguments.out.with_suffix(".svg"))
 
 
 def main() -> None:
     """Search, measure, print, write."""
     arguments = parse_arguments()
     torch.set_num_threads(2)
-    result = {
-        "command": command_line("benchmarks.equal_macs"),
-        "environment": environment("diffusers", "optuna"),
-        **measure(arguments),
-        "plot": arguments.out.with_suffix(".svg").name if arguments.out else "",
-    }
-    text = markdown(result)
-    print(text)
-    if arguments.out:
-        write_result(arguments.out, result, text)
-        plot(result, arguments.out.with_suffix(".svg"))
+    finish("benchmarks.equal_macs", arguments, measure(arguments), markdown)
 
 
 if __name__ == "__main__":

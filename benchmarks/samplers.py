@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import product
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,21 +22,21 @@ import torch
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from rich.progress import track
 
+from benchmarks.grid import (
+    CENTERS,
+    CUTS,
+    INTERVALS,
+    ORDERS,
+    POWER_STEP,
+    POWERS,
+    Point,
+    bundled,
+    candidate,
+    measured_grid,
+)
 from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
-from deepcadence.probe import Workload, load_pipeline
 from deepcadence.reports._style import cut_look, figure_style
-from deepcadence.schedules import nonuniform, write_atomically
-from deepcadence.search import Candidate, Evaluator
-from deepcadence.search.candidates import from_schedule
 from deepcadence.search.storage import quiet
-
-CALLS = 50
-INTERVALS, CENTERS, POWERS = range(2, 11), range(0, CALLS, 7), (1.1, 1.5, 1.9, 2.3)
-CUTS, ORDERS = (0, 1, 2), (0, 1)
-POWER_STEP = 0.4
-
-Point = tuple[float, float]  # PSNR in dB, and MACs as a part of a full run's
-Line = tuple[str, float, list[float]]  # key, MACs as a part, PSNR per seed
 
 SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {  # by seed and budget
     "TPE": lambda seed, _: TPESampler(seed=seed, n_startup_trials=10, constant_liar=True),
@@ -57,56 +53,6 @@ COLUMNS = {
     "distinct": ("schedules run", ".1f"),
     "seconds": ("s to propose one", ".3f"),
 }
-
-
-def candidate(interval: int, center: int, power: float, cut: int, order: Any) -> Candidate:
-    """A point of the grid."""
-    schedule = nonuniform(CALLS, interval, cut, center, power)
-    label = f"1:{interval} cut {cut} c={center} p={power:g}"
-    return from_schedule(schedule, origin="nonuniform", label=label, steps=CALLS, order=order)
-
-
-def grid() -> dict[str, Candidate]:
-    """All schedules of the grid, by key."""
-    points = product(INTERVALS, CENTERS, POWERS, CUTS, ORDERS)
-    return {each.key: each for each in (candidate(*point) for point in points)}
-
-
-@functools.cache
-def _evaluator(model: str, samples: int, device: str) -> Evaluator:
-    """One for each process."""
-    torch.set_num_threads(1)
-    seeds = tuple(range(samples))
-    return Evaluator(Workload(load_pipeline(model, device=device), steps=CALLS, seeds=seeds, batch_size=samples))
-
-
-def _measure(setting: tuple[str, int, str], what: Candidate) -> Line:
-    measured = _evaluator(*setting).measure_candidate(what)
-    return what.key, 1 / measured.speedup, [round(float(value), 4) for value in measured.psnr]
-
-
-def measured_grid(arguments: argparse.Namespace) -> dict[str, Point]:
-    """The value of each schedule of the grid, by key; what was measured before is read."""
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    file = arguments.work / f"grid-{arguments.samples}.jsonl"
-    known = {line[0]: line for line in _lines(file)}
-    write_atomically(file, "".join(json.dumps(line) + "\n" for line in known.values()))  # without half a line
-    todo = [each for key, each in grid().items() if key not in known]
-    measure = functools.partial(_measure, (arguments.model, arguments.samples, arguments.device))
-    pool = ProcessPoolExecutor(arguments.workers, mp_context=multiprocessing.get_context("spawn"))
-    with pool, file.open("a") as out:
-        for line in track(pool.map(measure, todo), "grid", total=len(todo)):
-            known[line[0]] = line
-            out.write(json.dumps(line) + "\n")
-            out.flush()
-    return {key: (float(np.mean(known[key][2])), known[key][1]) for key in grid()}
-
-
-def _lines(file: Path) -> Iterator[Line]:
-    """What was written whole."""
-    for line in file.read_text().splitlines(keepends=True) if file.exists() else ():
-        if line.endswith("\n"):
-            yield tuple(json.loads(line))
 
 
 def hypervolume(points: Sequence[Point], worst: float) -> float:
@@ -127,7 +73,8 @@ def play(make: Callable[[int, int], BaseSampler], seed: int, budget: int, table:
         interval = trial.suggest_int("interval", INTERVALS[0], INTERVALS[-1])
         center = trial.suggest_int("center", CENTERS[0], CENTERS[-1], step=CENTERS.step)
         power = round(trial.suggest_float("power", POWERS[0], POWERS[-1], step=POWER_STEP), 4)
-        cut, order = trial.suggest_categorical("cut", CUTS), trial.suggest_categorical("order", ORDERS)
+        cut = trial.suggest_categorical("cut", CUTS)
+        order = cast(Literal[0, 1], trial.suggest_categorical("order", ORDERS))
         found.append(candidate(interval, center, power, cut, order).key)
         return table[found[-1]]
 
@@ -190,7 +137,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"# Samplers on a grid that is known\n\n`{result['command']}`\n\n{machine(result['environment'])}. The grid: N "
         f"from {INTERVALS[0]} to {INTERVALS[-1]}, c every {CENTERS.step} calls, p in "
         f"{', '.join(map(str, POWERS))}, cuts {', '.join(map(str, CUTS))}, features held or extrapolated along a line: "
-        f"{result['points']} points, {result['schedules']} different schedules of {CALLS} DDIM steps of the bundled "
+        f"{result['points']} points, {result['schedules']} different schedules of 50 DDIM steps of the bundled "
         f"model, each with the mean PSNR over {result['samples']} seeds; {result['front']} of them are the front. "
         f"{result['budget']} trials, {result['seeds']} seeds of each sampler. Hypervolume is the area between the "
         "front and the corner of the grid's lowest PSNR and the MACs of a full run; 1 is that of the whole front.\n\n"
@@ -215,7 +162,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure the grid, search it, print, write."""
     arguments = parse_arguments()
-    table = measured_grid(arguments)
+    make = functools.partial(bundled, arguments.model, arguments.samples, arguments.device)
+    table = measured_grid(make, arguments.work / f"grid-{arguments.samples}.jsonl", arguments.workers)
     torch.set_num_threads(1)
     points = list(table.values())
     front = {a for a in points if not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in points)}

@@ -10,6 +10,7 @@ seeds, among what costs no more than that on this model. Prints a table, and wit
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,9 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, DiTTransformer2DModel, ImagePipelineOutput
 from torch import nn
 
-from benchmarks.equal_macs import CHOICE, COLUMNS, compare, contenders, plot
-from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
+from benchmarks.equal_macs import CHOICE, COLUMNS, compare, contenders, finish
+from benchmarks.grid import CALLS, measured_grid
+from benchmarks.measuring import machine, markdown_table
 from deepcadence.probe import Workload
 from deepcadence.probe.bundled.train import Subject, build_scheduler, train
 from deepcadence.schedules import denoiser, family_of
@@ -120,23 +122,28 @@ def transferred(settings: Path, workload: Workload, num_calls: int) -> list[Cand
     return found
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All rows."""
-    pipeline = DigitPipeline.from_pretrained(arguments.work / "pipeline")
-    workload = Workload(
-        pipeline,
-        steps=50,
-        seeds=tuple(range(arguments.search_seeds)),
+def digits(pipeline: Path, samples: int) -> Workload:
+    """The first seeds."""
+    return Workload(
+        DigitPipeline.from_pretrained(pipeline),
+        steps=CALLS,
+        seeds=tuple(range(samples)),
         call_kwargs={"class_labels": list(range(CLASSES))},
         batch_size=32,
     )
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All rows."""
+    workload = digits(arguments.work / "pipeline", arguments.search_seeds)
+    grid = measured_grid(functools.partial(digits, arguments.work / "pipeline", 10), arguments.work / "grid.jsonl")
     baselines = run_study(workload, storage=arguments.work / "study.db", trials=0, max_predicted=0, orders=(0, 1))
     evaluator = Evaluator(workload.replace(seeds=held_out_seeds(baselines, arguments.held_out)))
     found = {}
     for chosen in transferred(arguments.settings, workload, evaluator.num_calls):
         macs = chosen.schedule().mean_macs(evaluator.macs.full, evaluator.macs.partial)
         target = evaluator.macs.full / macs
-        found[round(target, 3)] = contenders(target, workload, baselines, evaluator, chosen)
+        found[round(target, 3)] = contenders(target, workload, baselines, evaluator, chosen, grid)
     return {
         "settings": str(arguments.settings),
         "images_seen": arguments.images,
@@ -179,17 +186,7 @@ def main() -> None:
     learning = {"batch": 64, "learning_rate": 1e-3, "ema": 0.999, "seed": 0, "device": "cpu"}
     saving = {"data": Path(), "out": arguments.work, "save_every": 250, "preview_every": 1000}
     train(argparse.Namespace(images=arguments.images, **learning, **saving), SUBJECT)
-    result = {
-        "command": command_line("benchmarks.second_model"),
-        "environment": environment("diffusers", "optuna"),
-        **measure(arguments),
-        "plot": arguments.out.with_suffix(".svg").name if arguments.out else "",
-    }
-    text = markdown(result)
-    print(text)
-    if arguments.out:
-        write_result(arguments.out, result, text)
-        plot(result, arguments.out.with_suffix(".svg"))
+    finish("benchmarks.second_model", arguments, measure(arguments), markdown)
 
 
 if __name__ == "__main__":

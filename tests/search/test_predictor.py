@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deepcadence.probe import Effects, Macs
 from deepcadence.schedules import nonuniform
-from deepcadence.search.predicted_front import mixed, paths, predicted_front
+from deepcadence.search.predicted_front import best_within, mixed, paths, predicted_front
 from deepcadence.search.predictor import FULL, Calls, Predictor
 
 CALLS = 9
@@ -134,6 +134,29 @@ def test_the_front_is_close_to_the_best_of_all_schedules(seed: int) -> None:
         assert point.psnr <= best + 1e-6
         lost.append(best - point.psnr)
     assert np.median(lost) < 0.5
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000), speedup=st.sampled_from([1.3, 1.5, 1.8]))
+def test_what_is_best_within_a_target_is_close_to_the_best_of_all(seed: int, speedup: float) -> None:
+    """Brute force over all 2187 schedules of 8 calls at two cuts."""
+    calls = 8
+    predictor = Predictor(effects(seed, calls), MACS)
+    grid = np.stack(np.meshgrid(*[[FULL, 0, 1]] * (calls - 1), indexing="ij"), axis=-1).reshape(-1, calls - 1)
+    everything = np.concatenate([np.full((len(grid), 1), FULL), grid], axis=1)
+    values = predictor.psnr(everything)[predictor.price(everything) * speedup <= 1]
+    starts = paths(predictor)
+    found = best_within(predictor, speedup, starts)
+    assert 1 <= len(found) <= 3
+    assert [point.psnr for point in found] == sorted((point.psnr for point in found), reverse=True)
+    assert all(point.price * speedup <= 1 for point in found)
+    assert found[0].psnr >= max(point.psnr for point in starts if point.price * speedup <= 1)
+    assert values.max() - found[0].psnr < 1.5
+
+
+def test_nothing_is_best_within_what_cannot_be_reached() -> None:
+    predictor = Predictor(effects(3, 8), MACS)
+    assert best_within(predictor, 50.0, paths(predictor)) == []
 
 
 @pytest.mark.parametrize("speedup", [1.5, 2.0, 2.9])

@@ -109,7 +109,10 @@ def points(space: SearchSpace, count: int = 60) -> list[tuple[Candidate, dict[st
 
 def test_what_is_searched_by_default() -> None:
     for candidate, params in points(SearchSpace.default(20, 20, (0,))):
-        assert set(params) == {"interval", "cut", "center", "power", "order"}
+        assert set(params) == {"interval", "cut", "center", "power", "order"} | (
+            {"alpha"} if candidate.order else set()
+        )
+        assert candidate.alpha in (0.75, 1.0)
         assert candidate.threshold is None
         assert (candidate.steps, candidate.spacing) == (20, None)
 

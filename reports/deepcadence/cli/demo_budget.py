@@ -21,8 +21,8 @@ class Budget:
     """Output errors are measured for features up to this many calls old, on 2 of the samples."""
     search_seeds: int = 8
     """Samples that every trial generates."""
-    predicted: int = 16
-    """Schedules that a predictor proposes."""
+    predicted: int = 12
+    """Schedules that a predictor proposes, before those at the target."""
     trials: int = 8
     """Schedules that the search in (c, p) tries."""
     uniform: int = 8

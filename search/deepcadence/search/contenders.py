@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from deepcadence.probe import Macs, Workload
@@ -22,7 +23,7 @@ def best_uniform(
     limit: float,
     *,
     order: Literal[0, 1, 2] = 0,
-    alpha: float = 1.0,
+    alphas: Iterable[float] = (1.0,),
     measure_missing: bool = True,
     quality: QualityFunction | None = None,
     progress: Progress | None = None,
@@ -37,7 +38,7 @@ def best_uniform(
         macs: cost of the calls, by the rules of `limit`.
         limit: mean MACs per call.
         order: of the extrapolation; 0 holds features.
-        alpha: how much of the extrapolation's step is taken.
+        alphas: how much of the extrapolation's step may be taken.
         measure_missing: run the ones that the study did not; else they do not compete.
         quality: the study's own quality function, if it has one.
         progress: told of the runs under "uniform baselines".
@@ -45,20 +46,22 @@ def best_uniform(
     Returns:
         None if no uniform schedule is that cheap.
     """
-    trials = [t for t in result.trials if t.origin == "uniform" and (t.order, t.alpha) == (order, alpha)]
-    known = {t.calls: result.quality(t) for t in trials}
+    strengths = sorted(set(alphas)) if order else [1.0]
+    trials = [t for t in result.trials if t.origin == "uniform" and t.order == order and t.alpha in strengths]
+    known = {t.key: result.quality(t) for t in trials}
     uniform = [Candidate(**_core(t)) for t in trials]
     fitting = [candidate for candidate in uniform if _mean(candidate, macs) <= limit * _ROUNDING]
-    missing = [c for c in _smallest_intervals(result, macs, limit, order, alpha) if c.calls not in known]
+    smallest = [c for alpha in strengths for c in _smallest_intervals(result, macs, limit, order, alpha)]
+    missing = [candidate for candidate in smallest if candidate.key not in known]
     if measure_missing and missing:
         evaluator = Evaluator(workload.replace(seeds=result.seeds), macs=macs, quality=quality)
         for done, candidate in enumerate(missing, 1):
             measured = evaluator.measure(candidate.schedule())
-            known[candidate.calls] = float(measured.values(result.metric).double().mean())
+            known[candidate.key] = float(measured.values(result.metric).double().mean())
             fitting.append(candidate)
             if progress is not None:
                 progress("uniform baselines", done, len(missing))
-    return max(fitting, key=lambda candidate: known[candidate.calls], default=None)
+    return max(fitting, key=lambda candidate: known[candidate.key], default=None)
 
 
 def most_steps(evaluator: Evaluator, limit: float) -> int | None:

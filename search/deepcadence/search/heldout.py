@@ -207,7 +207,7 @@ def _rivals(
     """The contenders of at most `limit` mean MACs, by their names in `HeldOut`; `best` finds the uniform ones."""
     found = {"uniform": best()}
     if chosen.order:
-        found["uniform_extrapolated"] = best(order=chosen.order, alpha=chosen.alpha)
+        found["uniform_extrapolated"] = best(order=chosen.order, alphas={1.0, chosen.alpha})
     steps = most_steps(evaluator, limit)
     if steps is not None:
         found["fewer_steps"] = fewer(steps, chosen.spacing)

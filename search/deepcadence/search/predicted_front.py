@@ -30,11 +30,32 @@ def predicted_front(predictor: Predictor, count: int, target_speedup: float | No
 
     The shortest paths are exact for the sum of lengths, an upper bound of the length of the sum that the predictor
     takes. From there on, small changes raise the predicted PSNR, less what the MACs are worth there: about the
-    slope of the front itself. The dearest ones that still save `target_speedup` are among them, if it is given.
+    slope of the front itself. The best that save `target_speedup` are among them, if it is given; see `best_within`.
     """
-    front = _front(paths(predictor))
-    front = _front([*front, *_improved(predictor, _picked(front, 2 * count, target_speedup))])
-    return _picked(front, count, target_speedup)
+    found = paths(predictor)
+    front = _front(found)
+    front = _front([*front, *_improved(predictor, _thinned(front, 2 * count))])
+    near = [] if target_speedup is None else best_within(predictor, target_speedup, found, front)
+    return sorted([*_thinned(front, count), *near], key=lambda point: point.price)
+
+
+def best_within(predictor: Predictor, target_speedup: float, *starts: list[Point]) -> list[Point]:
+    """The few schedules that are predicted to be best among those that save `target_speedup`, best first.
+
+    Where small changes that keep to that end, from the best of each of `starts`. The predictor errs by more than they
+    differ, so that more than one is worth measuring, and one that another is predicted to beat by little is, too.
+    """
+
+    def score(calls: Calls) -> Floats:
+        return np.where(predictor.price(calls) * target_speedup <= 1, predictor.psnr(calls), -np.inf)
+
+    ends: list[Calls] = []
+    for points in starts:
+        fitting = [point for point in points if point.price * target_speedup <= 1]
+        best = sorted(fitting, key=lambda point: -point.psnr)[:_NEAR]
+        ends += [climb(point.calls, score, len(predictor.cuts)) for point in best]
+    found = _points(predictor, np.unique(np.array(ends), axis=0)) if ends else []
+    return sorted(found, key=lambda point: -point.psnr)[:_NEAR]
 
 
 def paths(predictor: Predictor) -> list[Point]:
@@ -109,17 +130,6 @@ def _front(points: list[Point]) -> list[Point]:
         if point.price <= _HIGHEST_PRICE and (not front or point.psnr > front[-1].psnr):
             front.append(point)
     return front
-
-
-def _picked(front: list[Point], count: int, target_speedup: float | None) -> list[Point]:
-    """`_thinned`, with the dearest points that save `target_speedup`; cheapest first."""
-    by_price = {point.price: point for point in (*_thinned(front, count), *just_within(front, target_speedup))}
-    return [by_price[price] for price in sorted(by_price)]
-
-
-def just_within(front: list[Point], target_speedup: float | None) -> list[Point]:
-    """The few dearest points that save `target_speedup`; none without a target."""
-    return [] if target_speedup is None else [point for point in front if point.price * target_speedup <= 1][-_NEAR:]
 
 
 def _thinned(front: list[Point], count: int) -> list[Point]:

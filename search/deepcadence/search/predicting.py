@@ -10,7 +10,7 @@ from deepcadence.schedules import Schedule
 from deepcadence.search.agreement import PredictorInfo
 from deepcadence.search.candidates import Candidate, from_schedule
 from deepcadence.search.evaluate import Progress
-from deepcadence.search.predicted_front import Point, just_within, predicted_front
+from deepcadence.search.predicted_front import Point, best_within, paths, predicted_front
 from deepcadence.search.predictor import Predictor
 from deepcadence.search.space import SearchSpace
 
@@ -58,9 +58,14 @@ def predict(
     predicted: dict[str, float] = {}
     for order, alpha in reuses:
         predictor = Predictor(effects, macs, alpha=alpha)
-        front = predicted_front(predictor, max(1, count // len(reuses)), target_speedup)
-        front = just_within(front, target_speedup) if again else front
-        name = f"predicted for {target_speedup:g}x," if again else "predicted"
+        name, few = "predicted", max(1, count // len(reuses))
+        if again and target_speedup is not None:
+            name, front = (
+                f"predicted for {target_speedup:g}x,",
+                best_within(predictor, target_speedup, paths(predictor)),
+            )
+        else:
+            front = predicted_front(predictor, few, target_speedup)
         found = [
             _candidate(predictor, f"{name} {number}", point, space.steps, order, alpha)
             for number, point in enumerate(front, 1)

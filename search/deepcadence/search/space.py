@@ -17,7 +17,7 @@ from deepcadence.search.errors import SearchError
 
 _POWER_STEP = 0.05
 _MAX_INTERVAL = 10
-DEFAULT_ALPHAS = (1.0,)
+DEFAULT_ALPHAS = (0.75, 1.0)
 """What is searched unless the caller says otherwise: what pays on the bundled model."""
 _T = TypeVar("_T")
 
