@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from diffusers import DDIMScheduler
 from typer import BadParameter
 
-from deepcadence.cli.search_space import DEFAULT_THRESHOLDS, Reuse, Spacing, searched
+from deepcadence.cli.search_space import DEFAULT_THRESHOLDS, Alphas, Reuse, Spacing, searched
 from deepcadence.schedules import SamplerInfo, uniform
+from deepcadence.search.space import DEFAULT_ALPHAS
 from tests import tiny
 from tests.cli.conftest import Invoke
 
@@ -20,6 +22,11 @@ def test_options_become_arguments() -> None:
     found = searched([Reuse.adaptive], None, [0.1], [4], None, None)
     assert found == plain | {"orders": [], "thresholds": [0.1], "max_holds": [4]}
     assert searched([Reuse.adaptive], None, None, None, None, None)["thresholds"] == DEFAULT_THRESHOLDS
+
+
+def test_the_help_names_the_default_strengths() -> None:
+    _, option = get_args(Alphas)
+    assert f"[default: {', '.join(map(str, DEFAULT_ALPHAS))}]" in option.help
 
 
 @pytest.mark.parametrize(("name", "given"), [("--threshold", ([0.1], None)), ("--max-hold", (None, [4]))])

@@ -40,7 +40,8 @@ Alphas = Annotated[
     list[float] | None,
     typer.Option(
         "--alpha",
-        help="How far to go along the line or parabola: 1 as far as it says, at most 2; repeat for several.",
+        help="How far to go along the line or parabola: 1 as far as it says, at most 2; repeat for several.  "
+        "[default: 0.75, 1.0]",
         show_default=False,
     ),
 ]
