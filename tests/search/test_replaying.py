@@ -76,8 +76,8 @@ def evaluations(model: torch.nn.Module) -> Iterator[list[str]]:
             ran[-1] = F
 
     hooks = [
-        model.conv_in.register_forward_hook(begins),  # type: ignore[union-attr, operator]
-        model.mid_block.register_forward_hook(goes_inside),  # type: ignore[union-attr, operator]
+        model.conv_in.register_forward_hook(begins),  # type: ignore[union-attr]
+        model.mid_block.register_forward_hook(goes_inside),  # type: ignore[union-attr]
     ]
     try:
         yield ran
@@ -166,7 +166,7 @@ def test_other_batches_share_nothing() -> None:
     assert evaluator.measure(plan).calls_replayed == 2
 
 
-class Overwriting(DDIMScheduler):
+class Overwriting(DDIMScheduler):  # type: ignore[misc]
     """Steps in place, and leaves nothing of the denoiser's output."""
 
     def step(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -35,7 +35,7 @@ def _put(digest: _Digest, value: Any) -> bool:
         if value.requires_grad or value.layout != torch.strided:
             return False
         digest.update(f"{value.dtype} {value.device} {tuple(value.shape)} {value.stride()};".encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return True
     if type(value) in (list, tuple):
         digest.update(f"{len(value)} items;".encode())
@@ -58,7 +58,7 @@ def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
     if type(value) in (list, tuple):
         return type(value)(mapped(item, change) for item in value)
     if isinstance(value, Mapping):
-        return type(value)(**{key: mapped(item, change) for key, item in value.items()})  # type: ignore[call-arg]
+        return type(value)(**{key: mapped(item, change) for key, item in value.items()})
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"found a {type(value).__name__}, expected tensors or plain data")
@@ -132,7 +132,7 @@ class Outputs:
         """
         before = _generators()
         output = compute()
-        if any(not torch.equal(*pair) for pair in zip(before, _generators(), strict=True)):
+        if any(not torch.equal(*pair) for pair in zip(before, _generators(), strict=False)):
             self._limit = 0
         if name is not None and name not in self._kept:
             self._keep(name, output)
@@ -164,4 +164,7 @@ class Outputs:
 
 def _generators() -> list[Tensor]:
     """States of torch's global generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states += torch.cuda.get_rng_state_all()
+    return states
