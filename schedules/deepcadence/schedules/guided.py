@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from deepcadence.schedules.adaptive import new_run
-from deepcadence.schedules.run import Plan, Run, RunStats
+from deepcadence.schedules.run import NewRun, Plan, Run, RunStats
 
 Side: TypeAlias = tuple[int, bool]
 
@@ -65,8 +65,8 @@ class Sides:
 class GuidedRun:
     """One run of a pipeline: a `Run` for each side of its guidance."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, new_run: NewRun = new_run) -> None:
+        self._plan, self._new_run = plan, new_run
         self._sides = Sides(plan.names)
         self._runs: dict[Side, Run] = {(0, False): new_run(plan)}
         self.closed = False
@@ -75,7 +75,7 @@ class GuidedRun:
         """Answer one call of the denoiser; see `Run`."""
         side = self._sides(args, kwargs)
         if side not in self._runs:
-            self._runs[side] = new_run(self._plan)
+            self._runs[side] = self._new_run(self._plan)
         return self._runs[side](args, kwargs)
 
     @property

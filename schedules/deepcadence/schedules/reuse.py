@@ -79,15 +79,23 @@ class Features:
         kept = {cut: feature for cut, feature in features.items() if cut in self._needed[call]}
         self._stored.insert(0, (call, kept))
 
+    def proportions(self, cut: int, call: int) -> list[tuple[int, float]]:
+        """For a partial call at `cut`: the full calls whose features stand in for its own, and how much each counts.
+
+        The latest comes first. It is alone where features are held, or where there is no other yet.
+        """
+        known = [at for at, features in self._stored if cut in features]
+        if self._alpha == 0 or len(known) == 1:
+            return [(known[0], 1.0)]
+        return list(zip(known, polynomial_weights(known, call, self._alpha), strict=True))
+
     def stand_in(self, cut: int, call: int) -> torch.Tensor:
         """The feature for a partial call at `cut`: as stored, or extrapolated from as many as there are."""
-        latest = self._stored[0][1][cut]
-        if self._alpha == 0 or len(self._stored) == 1:
-            return latest
-        known = [(at, features[cut]) for at, features in self._stored if cut in features]
-        weights = polynomial_weights([at for at, _ in known], call, self._alpha)
-        result = latest
-        for weight, (_, feature) in zip(weights[1:], known[1:], strict=True):
+        stored = dict(self._stored)
+        (last, _), *others = self.proportions(cut, call)
+        result = latest = stored[last][cut]
+        for at, weight in others:
+            feature = stored[at][cut]
             # In this form the weights need not add up to one exactly. A lerp is one kernel and rounds once.
             result = torch.lerp(latest, feature, weight) if result is latest else result + weight * (feature - latest)
         return result

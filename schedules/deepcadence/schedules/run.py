@@ -193,3 +193,7 @@ class Run:
             self._macs = None
         else:
             self._macs += cost.full_macs if did == "full" else cost.partial_macs[did]
+
+
+NewRun = Callable[[Plan], Run]
+"""Makes the run that answers the calls of one side of the guidance."""

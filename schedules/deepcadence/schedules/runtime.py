@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from deepcadence.schedules.adaptive import new_run
 from deepcadence.schedules.checks import check_model, check_sampler, steps_to_run
 from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
@@ -20,7 +21,7 @@ from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import GuidedRun
 from deepcadence.schedules.identity import model_info, sampler_info
 from deepcadence.schedules.offload import prefetches, wrapped_forwards
-from deepcadence.schedules.run import Plan, RunStats
+from deepcadence.schedules.run import NewRun, Plan, RunStats
 from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
 
@@ -35,7 +36,7 @@ def denoiser(target: Any) -> nn.Module:
     Raises:
         UnsupportedModelError: `target` is neither a module nor has such a component.
     """
-    module = _called_module(target)
+    module = called_module(target)
     return cast(nn.Module, getattr(module, "_orig_mod", module))
 
 
@@ -65,11 +66,16 @@ def cached(target: Any, schedule: Schedule | str | PathLike[str]) -> Iterator[Ha
 
 
 class Handle:
-    """An attached schedule. `remove()` leaves everything as it was found."""
+    """An attached schedule. `remove()` leaves everything as it was found.
 
-    def __init__(self, target: Any, schedule: Schedule | str | PathLike[str]) -> None:
-        self._target, self._module = target, _called_module(target)
-        self._plan = _plan(self._module, schedule)
+    Args:
+        target, schedule: as in `apply`, which raises the same.
+        new_run: makes the state of a run, which answers its calls; a `Run` of another kind may answer otherwise.
+    """
+
+    def __init__(self, target: Any, schedule: Schedule | str | PathLike[str], *, new_run: NewRun = new_run) -> None:
+        self._target, self._module = target, called_module(target)
+        self._plan, self._new_run = _plan(self._module, schedule), new_run
         self._last = RunStats()
         self._bare: GuidedRun | None = None
         self._under_way: set[GuidedRun] = set()
@@ -126,7 +132,7 @@ class Handle:
 
     def _begin_bare(self) -> None:
         try:
-            run = GuidedRun(self._plan)
+            run = GuidedRun(self._plan, self._new_run)
             begin(self._module, run)
         except DeepcadenceError:
             uninstall(self._installation)
@@ -136,11 +142,11 @@ class Handle:
     @contextmanager
     def _run(self) -> Iterator[None]:
         """The body of one call of the pipeline: one run."""
-        if _called_module(self._target) is not self._module:
+        if called_module(self._target) is not self._module:
             raise UnsupportedModelError(
                 "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
             )
-        run = GuidedRun(self._plan)
+        run = GuidedRun(self._plan, self._new_run)
         self._under_way.add(run)
         run.closed = not self._attached  # removed meanwhile, in another thread
         try:
@@ -166,7 +172,7 @@ class Handle:
             )
 
 
-def _called_module(target: Any) -> nn.Module:
+def called_module(target: Any) -> nn.Module:
     """The module that the pipeline calls, compiled or not."""
     if isinstance(target, nn.Module):
         return target

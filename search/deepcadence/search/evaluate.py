@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from deepcadence.probe import Macs, Trace, Workload, count_macs, spaced
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
+from deepcadence.search.outputs import Outputs
 from deepcadence.search.quality import QualityFunction, check_images, own_quality, psnr, ssim
+from deepcadence.search.replaying import may_replay, replaying
 
 Progress = Callable[[str, int, int], None]
 """`progress(phase, done, total)`."""
@@ -34,9 +37,11 @@ class Measurement:
         mean_macs: MACs of a run divided by the calls of the *reference* run, per sample: comparable between
             schedules and runs with fewer steps. Measured where the input decides, a mean over the samples.
         speedup: MACs of a full call divided by `mean_macs`.
-        wall_seconds: of all runs together, image decoding included.
-        seconds_per_sample: median over the batches, so that a slow first batch does not count.
+        wall_seconds: of all runs together, image decoding included; less than they take where calls were replayed.
+        seconds_per_sample: median over the batches, so that a slow first batch does not count; likewise.
         went_on: calls that the input made full, where it decides: a mean over the samples.
+        calls_replayed: calls whose output an earlier run had computed, if those are shared: a mean over the samples.
+        macs_replayed: what these calls would have taken, of `mean_macs`, which is the same whether they were replayed.
         images: (n, channels, height, width) float32 in [0, 1], if they were asked for.
     """
 
@@ -47,6 +52,8 @@ class Measurement:
     wall_seconds: float
     seconds_per_sample: float
     went_on: float = 0.0
+    calls_replayed: float = 0.0
+    macs_replayed: float = 0.0
     images: Tensor | None = None
     own: Tensor | None = None
 
@@ -77,11 +84,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class _Made:
-    """Images and seconds of each batch, and the calls that went on, of all samples and sides of guidance."""
+    """Images and seconds of each batch; calls that went on, and that were replayed, of all samples and sides."""
 
-    batches: list[Tensor]
-    seconds: list[float]
-    went_on: list[int]
+    batches: list[Tensor] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    went_on: list[int] = field(default_factory=list)
+    replayed: Counter[Literal["full"] | int] = field(default_factory=Counter)
 
     @property
     def images(self) -> Tensor:
@@ -100,6 +108,8 @@ class Evaluator:
         macs: cost of a call; counted exactly if not given.
         quality: a function of one's own that is measured too.
         keep_images: hold on to the images of each measurement.
+        share: runs that begin with the same calls compute them once, see `replaying`. Images are the same to the bit,
+            seconds are not those of the schedule. Takes up to 512 MiB of main memory.
         progress: told of each batch that is done.
     """
 
@@ -110,6 +120,7 @@ class Evaluator:
         macs: Macs | None = None,
         quality: QualityFunction | None = None,
         keep_images: bool = False,
+        share: bool = False,
         progress: Progress | None = None,
     ) -> None:
         if not workload.seeds:
@@ -118,6 +129,7 @@ class Evaluator:
         self._macs = macs
         self._quality = quality
         self._keep_images = keep_images
+        self._outputs = Outputs() if share else None
         self._progress = progress
         self._traces: dict[tuple[int, str | None], Trace] = {}
 
@@ -233,6 +245,10 @@ class Evaluator:
             wall_seconds=sum(made.seconds),
             seconds_per_sample=made.seconds_per_sample,
             went_on=len(made.went_on) / self._deciders(made),
+            calls_replayed=made.replayed.total() / self._deciders(made),
+            macs_replayed=sum(count * self._cost(what) for what, count in made.replayed.items())
+            / self._deciders(made)
+            / self.num_calls,
             images=images if self._keep_images else None,
             own=None
             if self._quality is None
@@ -245,6 +261,9 @@ class Evaluator:
         more = sum(saved[cut] for call in made.went_on if (cut := schedule.calls[call]) != "full")
         planned = schedule.mean_macs(self.macs.full, self.macs.partial) * (schedule.num_calls / self.num_calls)
         return planned + more / self._deciders(made) / self.num_calls
+
+    def _cost(self, what: Literal["full"] | int) -> int:
+        return self.macs.full if what == "full" else self.macs.partial[what]
 
     def _deciders(self, made: _Made) -> int:
         """How many samples and sides of guidance there were."""
@@ -263,11 +282,13 @@ class Evaluator:
         spacing: str | None = None,
         stop: Callable[[_Made], bool] | None = None,
     ) -> _Made:
-        made = _Made([], [], [])
+        made = _Made()
         done, total = 0, len(self.workload.seeds)
-        pipeline = self.workload.pipeline
-        with spaced(pipeline, spacing), _attached(pipeline, schedule) as handle:
+        pipeline, outputs = self.workload.pipeline, self._outputs
+        with spaced(pipeline, spacing), _attached(pipeline, schedule, outputs) as handle:
             for seeds in self.workload.batches():
+                if outputs is not None:
+                    outputs.begin()
                 began = time.perf_counter()
                 made.batches.append(self.workload.run(seeds, steps=steps))
                 made.seconds.append(time.perf_counter() - began)
@@ -276,6 +297,8 @@ class Evaluator:
                     raise SearchError(f"the run did not follow the schedule: call {call} ran full because {why}")
                 if handle is not None:
                     made.went_on.extend(handle.stats.went_on * len(seeds))
+                if outputs is not None:
+                    made.replayed.update({what: count * len(seeds) for what, count in outputs.replayed.items()})
                 done += len(seeds)
                 if phase is not None and self._progress is not None:
                     self._progress(phase, done, total)
@@ -285,9 +308,12 @@ class Evaluator:
 
 
 @contextmanager
-def _attached(pipeline: Any, schedule: Schedule | None) -> Iterator[Handle | None]:
-    if schedule is None:
+def _attached(pipeline: Any, schedule: Schedule | None, outputs: Outputs | None) -> Iterator[Handle | None]:
+    if outputs is not None and may_replay(pipeline, schedule):
+        with replaying(pipeline, schedule, outputs) as handle:
+            yield handle
+    elif schedule is None:
         yield None
-        return
-    with cached(pipeline, schedule) as handle:
-        yield handle
+    else:
+        with cached(pipeline, schedule) as handle:
+            yield handle

@@ -70,7 +70,8 @@ def join_study(
         batch_size=batch_size or settings.batch_size,
     )
     space, macs = _space(identity), _macs(identity)
-    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=pictures is not None, progress=progress)
+    keep = pictures is not None
+    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, share=True, progress=progress)
     found = study_identity(workload, space, macs, identity["metric"])
     check_identity(study, found, advice=_ADVICE)  # before anything is run, and then with what a run shows
     check_identity(study, found | {"num_calls": evaluator.num_calls}, advice=_ADVICE)

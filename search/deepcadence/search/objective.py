@@ -140,6 +140,8 @@ class Objective:
             "quality": rival[self._metric] - behind,
             "mean_macs": measured.mean_macs,
             "speedup": measured.speedup,
+            "calls_replayed": measured.calls_replayed,
+            "macs_replayed": measured.macs_replayed,
             "reused_from": None,
         }
 
@@ -196,5 +198,7 @@ def _figures(measured: Measurement) -> dict[str, Any]:
         "own_samples": None if own is None else [float(value) for value in own],
         "seconds_per_sample": measured.seconds_per_sample,
         "went_on": measured.went_on,
+        "calls_replayed": measured.calls_replayed,
+        "macs_replayed": measured.macs_replayed,
         "reused_from": None,
     }

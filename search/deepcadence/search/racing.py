@@ -32,7 +32,7 @@ class RacedOut(Candidate):
         samples: search seeds that it was run on, the first.
         behind: the rival's quality less its own, mean over these seeds.
         quality: the rival's, over all seeds, less `behind`: an estimate of its own.
-        mean_macs, speedup: as in `TrialRecord`.
+        mean_macs, speedup, calls_replayed, macs_replayed: as in `TrialRecord`; means over these seeds.
         reused_from: the earlier trial with the same calls that was given up; None if it was run.
     """
 
@@ -43,6 +43,8 @@ class RacedOut(Candidate):
     quality: Finite
     mean_macs: Positive
     speedup: Positive
+    calls_replayed: Finite = 0.0
+    macs_replayed: Finite = 0.0
     reused_from: Whole | None = None
 
 

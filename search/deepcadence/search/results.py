@@ -29,9 +29,12 @@ class TrialRecord(Candidate):
         mean_macs: MACs of a run divided by the calls of the reference run, per sample.
         speedup: MACs of a full call divided by `mean_macs`.
         psnr_samples, ssim_samples: per seed, in the order of the study's seeds.
-        seconds_per_sample: of the run that was measured.
+        seconds_per_sample: of the run that was measured; less than the schedule takes where calls were replayed.
         reused_from: the earlier trial with the same calls whose values these are; None if it was run.
         went_on: calls that the input made full, a mean over the seeds; 0 unless the schedule is adaptive.
+        calls_replayed: calls of a run that were not computed, since an earlier run had begun alike: a mean over the
+            seeds.
+        macs_replayed: what these would have taken, of `mean_macs`.
         own, own_samples: mean and values per seed of the study's own quality function; None if it has none.
     """
 
@@ -45,6 +48,8 @@ class TrialRecord(Candidate):
     seconds_per_sample: Finite
     reused_from: Whole | None = None
     went_on: Finite = 0.0
+    calls_replayed: Finite = 0.0
+    macs_replayed: Finite = 0.0
     own: Finite | None = None
     own_samples: tuple[Finite, ...] | None = None
 
@@ -95,13 +100,13 @@ class StudyResult(Record):
     @property
     def evaluations(self) -> int:
         """Schedules and step counts that were run, each once, to the end or until they were given up."""
-        return sum(trial.reused_from is None for trial in self._ended)
+        return len(self._run)
 
     @property
     def evaluations_saved(self) -> float:
         """Runs over all seeds that the trials did without: known ones, and what was left of those given up."""
         known = sum(trial.reused_from is not None for trial in self._ended)
-        return known + sum(1 - self._part(trial) for trial in self.raced_out if trial.reused_from is None)
+        return known + sum(1 - self._part(trial) for trial in self._run)
 
     @property
     def savings_words(self) -> str:
@@ -111,8 +116,28 @@ class StudyResult(Record):
         raced = sum(trial.reused_from is None for trial in self.raced_out)
         return (
             f"Of {count} trials {known} had calls that were measured before, and {raced} were given up before their "
-            f"last seed, which saved {self.evaluations_saved:.1f} of {count} evaluations."
+            f"last seed, which saved {self.evaluations_saved:.1f} of {count} evaluations. For each seed, "
+            f"{self.calls_replayed:.0f} of {self.calls_run:.0f} calls of the denoiser were not computed, since an "
+            "earlier run had begun alike."
         )
+
+    @property
+    def calls_run(self) -> float:
+        """Calls of the denoiser in all trials that were run, a mean over the seeds."""
+        return sum(self._part(trial) * self._calls(trial) for trial in self._run)
+
+    @property
+    def calls_replayed(self) -> float:
+        """Those of them whose output an earlier run had computed: `search_cost` is without them."""
+        return sum(self._part(trial) * trial.calls_replayed for trial in self._run)
+
+    def _calls(self, trial: TrialRecord | RacedOut) -> float:
+        """Of one run of the trial; with fewer steps it has full calls only."""
+        return self.num_calls * trial.mean_macs / self.full_macs if trial.calls is None else len(trial.calls)
+
+    @property
+    def _run(self) -> list[TrialRecord | RacedOut]:
+        return [trial for trial in self._ended if trial.reused_from is None]
 
     @property
     def _ended(self) -> list[TrialRecord | RacedOut]:
@@ -127,9 +152,8 @@ class StudyResult(Record):
     def search_cost(self) -> float:
         """The search cost in plain runs over all seeds: MACs of all that was run, over those of the reference."""
         predictor = 0.0 if self.predictor is None else self.predictor.runs
-        whole = sum(1 / trial.speedup for trial in self.trials if trial.reused_from is None)
-        raced = sum(self._part(trial) / trial.speedup for trial in self.raced_out if trial.reused_from is None)
-        return 1.0 + predictor + whole + raced
+        macs = sum(self._part(trial) * (trial.mean_macs - trial.macs_replayed) for trial in self._run)
+        return 1.0 + predictor + macs / self.full_macs
 
     @property
     def agreement(self) -> Agreement | None:
@@ -143,9 +167,9 @@ class StudyResult(Record):
         """The predictor's cost and how far it was right, in words; None if the study was run without."""
         return None if self.predictor is None else words(self.predictor, self.agreement)
 
-    def _part(self, trial: RacedOut) -> float:
+    def _part(self, trial: TrialRecord | RacedOut) -> float:
         """Of the seeds, those that the trial was run on."""
-        return trial.samples / len(self.seeds)
+        return trial.samples / len(self.seeds) if isinstance(trial, RacedOut) else 1.0
 
     def quality(self, trial: TrialRecord, metric: str | None = None) -> float:
         """The trial's value of a metric; default: that of the study.

@@ -123,7 +123,7 @@ def run_study(
         macs = profile.meta.macs
     name, quality = metric_name(metric), None if isinstance(metric, str) else metric
     keep = pictures is not None
-    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, progress=progress)
+    evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, share=True, progress=progress)
     wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
     space = SearchSpace.default(
         evaluator.num_calls,
