@@ -69,7 +69,8 @@ def study(workload: Workload, target: float, arguments: argparse.Namespace) -> S
         tasks: dict[str, Any] = {}
 
         def show(phase: str, done: int, total: int) -> None:
-            tasks.setdefault(phase, bars.add_task(f"{target:g}x: {phase}"))
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(f"{target:g}x: {phase}")
             bars.update(tasks[phase], completed=done, total=total)
 
         return run_study(

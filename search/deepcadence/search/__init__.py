@@ -7,12 +7,15 @@ from deepcadence.search.agreement import Agreement, PredictorInfo
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.clip import ClipScore
-from deepcadence.search.distribution import DistributionMetric, DistributionValue, fid, kid, load_extractor
+from deepcadence.search.distribution import DistributionMetric, DistributionValue, fid, kid
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement, Progress, Reference
 from deepcadence.search.export import export_front
+from deepcadence.search.features import Features, load_extractor
 from deepcadence.search.heldout import Comparison, HeldOut, finalize, held_out_seeds
+from deepcadence.search.inception_score import inception_score
 from deepcadence.search.joining import join_study
+from deepcadence.search.lpips import Lpips
 from deepcadence.search.predicted_front import Point, predicted_front
 from deepcadence.search.predictor import Predictor
 from deepcadence.search.quality import PSNR_CAP, Metric, QualityFunction, psnr, ssim
@@ -38,7 +41,9 @@ __all__ = [
     "Estimate",
     "Evaluator",
     "FailedTrial",
+    "Features",
     "HeldOut",
+    "Lpips",
     "Measurement",
     "Metric",
     "Origin",
@@ -62,6 +67,7 @@ __all__ = [
     "fid",
     "finalize",
     "held_out_seeds",
+    "inception_score",
     "join_study",
     "kid",
     "load_extractor",

@@ -14,10 +14,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from deepcadence.probe.ranks import gather
 from deepcadence.search.errors import SearchError
-from deepcadence.search.quality import check_images
-
-Inputs = Literal["uint8", "unit", "signed"]
-"""What an extractor takes: uint8 in [0, 255], float32 in [0, 1], or float32 in [-1, 1]."""
+from deepcadence.search.features import Features, Inputs
 
 
 class DistributionValue(BaseModel):
@@ -65,13 +62,10 @@ class DistributionMetric:
         subsets: int = 100,
         seed: int = 0,
     ) -> None:
-        module = extractor if isinstance(extractor, nn.Module) else load_extractor(extractor)
         self.metric: Literal["fid", "kid"] = metric
         self._device = torch.device(device)
-        self._inputs: Inputs = inputs
-        self._size = size
+        self._features = Features(extractor, inputs=inputs, size=size, device=device)
         self._subset_size, self._subsets, self._seed = subset_size, subsets, seed
-        self._features = _Features(module).to(self._device).eval()
         self._fid: FrechetInceptionDistance | None = None
         self._kid_features: dict[bool, list[Tensor]] = {True: [], False: []}
         self._counts = {True: 0, False: 0}
@@ -82,7 +76,7 @@ class DistributionMetric:
         Raises:
             SearchError: a value is not finite, or there are neither 1 nor 3 channels.
         """
-        features = self._extract(images)
+        features = self._features(images)
         self._counts[real] += images.shape[0]
         if self.metric == "kid":
             self._kid_features[real].append(features.cpu())
@@ -119,24 +113,6 @@ class DistributionMetric:
             metric=self.metric, value=value, std=std, real_samples=real, generated_samples=generated
         )
 
-    @torch.no_grad()
-    def _extract(self, images: Tensor) -> Tensor:
-        check_images(images)
-        if images.shape[1] not in (1, 3):
-            raise SearchError(f"images have {images.shape[1]} channels; {self.metric} takes 1 or 3")
-        batch = images.to(self._device, torch.float32).clamp(0, 1)
-        if batch.shape[1] == 1:
-            batch = batch.expand(-1, 3, -1, -1)
-        if self._size is not None and tuple(batch.shape[-2:]) != (self._size, self._size):
-            target = (self._size, self._size)
-            batch = nn.functional.interpolate(batch, size=target, mode="bilinear", antialias=True).clamp(0, 1)
-        if self._inputs == "uint8":
-            batch = (batch * 255).round().to(torch.uint8)
-        elif self._inputs == "signed":
-            batch = batch * 2 - 1
-        features: Tensor = self._features(batch)
-        return features
-
     def _compute_fid(self) -> tuple[float, None]:
         if self._fid is None:
             raise SearchError("fid has no images yet")
@@ -166,24 +142,6 @@ def kid(real: Tensor, generated: Tensor, extractor: str | Path | nn.Module, *, i
     return _both("kid", real, generated, extractor, inputs).value
 
 
-def load_extractor(path: str | Path) -> nn.Module:
-    """A TorchScript module from a local file, on the CPU, in eval mode.
-
-    Raises:
-        SearchError: no such file, or not TorchScript.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise SearchError(f"{file}: no such file; expected a feature extractor saved with torch.jit.save")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`torch.jit.load` is deprecated", category=DeprecationWarning)
-            module: nn.Module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise SearchError(f"{file}: not a TorchScript file ({str(error).splitlines()[0]})") from error
-    return module.eval()
-
-
 def _both(
     metric: Literal["fid", "kid"], real: Tensor, generated: Tensor, extractor: str | Path | nn.Module, inputs: Inputs
 ) -> DistributionValue:
@@ -192,22 +150,6 @@ def _both(
         for batch in torch.split(images, 64):
             accumulator.add(batch, real=is_real)
     return accumulator.compute()
-
-
-class _Features(nn.Module):
-    """The extractor, its output flattened to (n, features) float32."""
-
-    def __init__(self, extractor: nn.Module) -> None:
-        super().__init__()
-        self.extractor = extractor
-
-    def forward(self, images: Tensor) -> Tensor:
-        output = self.extractor(images)
-        features = output[0] if isinstance(output, (tuple, list)) else output
-        if not isinstance(features, Tensor) or features.dim() < 2 or features.shape[0] != images.shape[0]:
-            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise SearchError(f"the extractor gave {found} for {images.shape[0]} images; expected (n, features)")
-        return features.flatten(1).float()
 
 
 class _Identity(nn.Module):
