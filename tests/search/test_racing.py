@@ -54,8 +54,9 @@ def test_what_is_left_is_measured_on_all_seeds_and_savings_are_counted(raced: St
     part = sum(trial.samples / 16 for trial in run)
     assert raced.evaluations_saved == pytest.approx(len(known) + len(run) - part)
     assert f"{len(run)} were given up" in raced.savings_words
-    whole = sum(1 / trial.speedup for trial in raced.trials if trial.reused_from is None)
-    assert raced.search_cost == pytest.approx(1 + whole + sum(t.samples / 16 / t.speedup for t in run))
+    whole = sum(trial.mean_macs - trial.macs_replayed for trial in raced.trials if trial.reused_from is None)
+    part = sum(t.samples / 16 * (t.mean_macs - t.macs_replayed) for t in run)
+    assert raced.search_cost == pytest.approx(1 + (whole + part) / raced.full_macs)
     for trial in raced.raced_out:
         if trial.reused_from is not None:
             first = next(t for t in raced.raced_out if t.number == trial.reused_from)

@@ -23,9 +23,7 @@ PLANS: dict[str, Any] = {
     "leading full calls": [F, F, F, 0, 0, 0],
     "parts at a full call": [F, F, F, 0, 0, F],
     "parts at a partial call": [F, F, F, 0, F, 0],
-    "another cut": [F, F, F, 1, 1, 0],
-    "two cuts": [F, 0, F, 1, F, 0],
-    "two cuts, another end": [F, 0, F, 1, 1, F],
+    "other cuts": [F, F, F, 1, 1, 0],
     "one full call": [F, 0, 0, 0, 0, 0],
 }
 
@@ -60,7 +58,7 @@ def schedules(num_calls: int = CALLS) -> Iterator[Schedule]:
     plans = [Schedule(calls=(calls * 2)[:num_calls]) for calls in PLANS.values()]
     yield from plans
     for order, alpha in ((1, 1.0), (2, 1.0), (1, 0.5)):
-        yield from (plan.extrapolated(order, alpha) for plan in plans[2:5])
+        yield plans[2].extrapolated(order, alpha)
 
 
 @contextmanager
@@ -109,7 +107,7 @@ def test_images_are_the_same_to_the_bit(name: str) -> None:
         assert (one.mean_macs, one.went_on) == (other.mean_macs, other.went_on)
         assert (one.calls_replayed, one.macs_replayed) == (0, 0)
         replayed += other.calls_replayed
-    assert replayed > plain.num_calls  # of those of 16 runs
+    assert replayed > plain.num_calls  # of those of eight runs
     again = shared.measure(schedule)
     assert again.calls_replayed == plain.num_calls
     assert again.macs_replayed == pytest.approx(again.mean_macs)
