@@ -60,7 +60,7 @@ def on_page_content(html: str, **_: Any) -> str:
 
     In what mkdocstrings makes of them the first is a name with a comma, and the others are its type.
     """
-    shared = r"<b><code>(?:<span[^>]*>)?(\w+),(?:</span>)?</code></b>\s*\(<code>(.*?)</code>\)"
+    shared = r"<b><code>(?:<[^>]*>)*(\w+),(?:<[^>]*>)*</code></b>\s*\(<code>(.*?)</code>\)"
     return re.sub(shared, lambda match: _names(match[1], *re.findall(r"\w+", re.sub("<[^>]*>", "", match[2]))), html)
 
 
