@@ -55,10 +55,10 @@ tests: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the tests, against the instal
 	DEEPCADENCE_TEST_WHEEL=1 OMP_NUM_THREADS=1 $(WHEEL_VENV)/bin/python -m pytest \
 		--override-ini pythonpath=. --numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
 
-# Strict: a link, an anchor or a name that does not exist is an error. Nothing is fetched. Silent, so that the last
-# line of `make test` is that of the tests.
+# Strict: a link, an anchor or a name that does not exist is an error. Nothing is fetched. Silent if all is well, so that
+# the last line of `make test` is that of the tests; not by --quiet, with which mkdocs counts no warnings.
 docs: $(VENV)/.test-ready ## the documentation, in build/site
-	@NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict --quiet
+	@said=$$(NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict 2>&1) || { echo "$$said" >&2; exit 1; }
 
 # Executed with the wheel, in temporary folders. Silent if all is well, as above.
 check-notebooks: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the notebooks, from top to bottom; minutes

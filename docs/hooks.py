@@ -55,6 +55,19 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"<!-- api ([\w.]+) -->", lambda match: api(match[1]), markdown)
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Set attributes that share a description, `cut, interval: ...`, as the names that they are.
+
+    In what mkdocstrings makes of them the first is a name with a comma, and the others are its type.
+    """
+    shared = r"<b><code>(?:<[^>]*>)*(\w+),(?:<[^>]*>)*</code></b>\s*\(<code>(.*?)</code>\)"
+    return re.sub(shared, lambda match: _names(match[1], *re.findall(r"\w+", re.sub("<[^>]*>", "", match[2]))), html)
+
+
+def _names(*names: str) -> str:
+    return ", ".join(f"<b><code>{name}</code></b>" for name in names)
+
+
 # ---- the command
 
 
@@ -82,8 +95,9 @@ def _command_section(path: str, command: Any) -> str:
 
 
 def _dedented(text: str) -> str:
-    """Without the marks that click puts into help texts."""
-    return (text or "").replace("\b", "").strip()
+    """Without the marks that click puts into help texts, and with examples as code."""
+    plain = (text or "").replace("\b", "").strip()
+    return re.sub(r"^((?:[A-Z][\w -]*: +)?)((?:deepcadence|torchrun) .*)$", r"\1`\2`", plain, flags=re.MULTILINE)
 
 
 def _parameter(parameter: Any) -> tuple[str, str]:
@@ -119,14 +133,15 @@ def profile_schema() -> str:
 
 
 def _schema_tables(schema: dict[str, Any], top: str) -> str:
-    sections = [(top, schema), *((f"`{name}`", part) for name, part in schema.get("$defs", {}).items())]
-    return "\n\n".join(_schema_table(name, part) for name, part in sections)
+    parts = schema.get("$defs", {})
+    sections = [(top, schema), *((f"`{name}`", part) for name, part in parts.items())]
+    return "\n\n".join(_schema_table(name, part, parts) for name, part in sections)
 
 
-def _schema_table(name: str, schema: dict[str, Any]) -> str:
+def _schema_table(name: str, schema: dict[str, Any], parts: dict[str, Any]) -> str:
     required = schema.get("required", [])
     rows = [
-        [f"`{key}`", _kind(entry), "yes" if key in required else "", _meaning(entry)]
+        [f"`{key}`", _kind(entry), "yes" if key in required else "", _meaning(entry, parts)]
         for key, entry in schema.get("properties", {}).items()
     ]
     columns = 4 if any(row[3] for row in rows) else 3
@@ -136,8 +151,11 @@ def _schema_table(name: str, schema: dict[str, Any]) -> str:
     return "\n".join([f"### {name[:1].upper()}{name[1:]}", "", words, "", *lines])
 
 
-def _meaning(entry: dict[str, Any]) -> str:
-    return " ".join(entry.get("description", "").split()).replace("|", r"\|")
+def _meaning(entry: dict[str, Any], parts: dict[str, Any]) -> str:
+    """The description of a key; that of its object where the schema does not say it twice."""
+    part = parts.get(entry.get("$ref", "").rsplit("/", 1)[-1], {})
+    words = entry.get("description") or part.get("description", "").split("\n\n")[0]
+    return " ".join(words.split()).replace("|", r"\|")
 
 
 def _kind(entry: dict[str, Any]) -> str:
@@ -173,10 +191,18 @@ def _bounds(entry: dict[str, Any]) -> str:
 
 
 def api(package: str) -> str:
-    """A directive of mkdocstrings for every public name of a package: classes and functions first."""
-    tree = ast.parse(_source(package).read_text(encoding="utf-8"))
+    """A directive of mkdocstrings for every public name of a package: functions first, constants last."""
+    source = _source(package)
+    tree = ast.parse(source.read_text(encoding="utf-8"))
     (names,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and _target(node) == "__all__"]
-    return "\n\n".join(f"::: {package}.{name}" for name in ast.literal_eval(names))
+    ordered = sorted(ast.literal_eval(names), key=lambda name: (name.isupper(), name[0].isupper()))
+    return "\n\n".join(_directive(package, name, source.with_name(f"{name}.py").exists()) for name in ordered)
+
+
+def _directive(package: str, name: str, in_its_own_module: bool) -> str:
+    """A function in a module of its own name gets its whole path, or mkdocstrings would take the module for it."""
+    place = f"{package}.{name}"
+    return f"[](){{#{place}}}\n\n::: {place}.{name}" if in_its_own_module else f"::: {place}"
 
 
 def error_table() -> str:

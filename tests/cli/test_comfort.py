@@ -20,9 +20,11 @@ import torch
 from deepcadence.cli import checkup
 from deepcadence.cli.command import error_sentence
 from deepcadence.cli.console import is_quiet, note, quietly
+from deepcadence.cli.held_out import comparison_record
 from deepcadence.probe import LoadError
 from deepcadence.schedules import UnsupportedModelError
 from tests.cli.conftest import Invoke
+from tests.reports import records
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 COLOR = re.compile(r"\x1b\[[0-9;]*(?<!\d)(?:3|4|9|10)[0-8](?:;|m)")
@@ -57,6 +59,16 @@ def test_json_of_the_whole_way(invoke: Invoke, ddim_folder: Path, tmp_path: Path
 
     assert run("report", "--schedule", found["schedule"], "-o", "r.html") == {"report": "r.html"}
     assert run("macs", ddim_folder)["full_macs"] == probed["full_macs"]
+
+
+def test_json_of_a_comparison_has_every_contender() -> None:
+    held_out = records.held_out()
+    assert held_out.uniform is not None
+    extrapolated = held_out.uniform.model_copy(update={"label": "uniform 1:3 cut 0 order 1", "order": 1})
+    four = comparison_record(held_out.model_copy(update={"uniform_extrapolated": extrapolated}))
+    labels = [four[name]["label"] for name in ("chosen", "uniform", "uniform_extrapolated", "fewer_steps")]
+    assert labels == [held_out.chosen.label, "uniform 1:3 cut 0", "uniform 1:3 cut 0 order 1", "10 steps"]
+    assert comparison_record(held_out)["uniform_extrapolated"] is None
 
 
 def test_json_of_schedules(invoke: Invoke) -> None:

@@ -242,6 +242,23 @@ def test_macs_of_a_config_alone(invoke: Invoke, ddim_folder: Path, tmp_path: Pat
     assert result.exit_code == 0, result.stderr
     assert "partial, cut 5" in result.stdout
     assert "up_blocks.1.resnets.2" in result.stdout
+    assert "runs again from" in result.stdout
+
+
+def test_macs_of_a_transformer_name_the_blocks_that_are_left_out(invoke: Invoke, tmp_path: Path) -> None:
+    tiny.dit().save_config(tmp_path)
+    result = invoke("macs", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert "transformer_blocks.1 to transformer_blocks.4" in result.stdout
+    assert "leaves out" in result.stdout
+    assert "runs again from" not in result.stdout
+
+
+def test_search_wants_a_limit(invoke: Invoke, ddim_folder: Path, profile: Path) -> None:
+    result = invoke("search", ddim_folder, "--profile", profile)
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert "say what to look for: --target-speedup 2, --max-macs 200G, --min-quality psnr=30" in said
 
 
 def test_report_wants_something(invoke: Invoke) -> None:

@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="no MkDocs: pip install --group docs")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        [sys.executable, "-P", "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -85,6 +85,14 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
         text = (site / "reference" / f"{short}.html").read_text(encoding="utf-8")
         missing = [name for name in package.__all__ if f'id="{package.__name__}.{name}"' not in text]
         assert not missing
+        assert "doc-symbol-module" not in text, "a function has the name of its module, and the module is shown"
+        assert not re.search(r"<b><code>(<[^>]*>)?\w+,", text), "attributes that share a line are shown as one"
+
+
+def test_what_one_calls_comes_first(site: Path) -> None:
+    text = (site / "reference" / "schedules.html").read_text(encoding="utf-8")
+    places = [text.index(f'id="deepcadence.schedules.{name}"') for name in ("cached", "Schedule", "MAX_CALLS")]
+    assert places == sorted(places)
 
 
 def test_every_command_and_key_is_there(site: Path) -> None:

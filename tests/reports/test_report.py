@@ -128,6 +128,15 @@ def test_every_point_carries_its_schedule(page: str) -> None:
     assert Schedule.loads(chosen["json"]) == records.schedule()
 
 
+def test_of_trials_with_the_same_calls_the_one_that_reuses_alike_is_chosen() -> None:
+    line = records.schedule().extrapolated(1)
+    held = next(trial for trial in records.trials() if trial.calls == records.schedule().calls)
+    update = {"number": 90, "label": "the line", "order": 1, "psnr": held.psnr + 5}
+    page = render_report(study=records.study(extra=(held.model_copy(update=update),)), schedule=line)
+    (chosen,) = (point for point in front_data(page) if "the chosen schedule" in point["facts"])
+    assert chosen["label"] == "the line"
+
+
 def test_a_long_study_stays_in_the_budget() -> None:
     first = len(records.trials())
     many = tuple(records.trial(n, "nonuniform", uniform(20, 2 + n % 7, n % 3).calls, 15 + n / 200) for n in
@@ -186,6 +195,20 @@ def test_it_shows_what_was_typed_and_with_which_versions() -> None:
     page = render_report(profile=records.profile())
     assert re.findall(r"<dt>Versions \(([^)]*)\)</dt>", page) == ["report"]
     assert "made this report" not in page
+
+
+def test_a_cut_names_what_runs_again_or_what_is_left_out(page: str) -> None:
+    assert "A partial call runs again from up_blocks.3.resnets.0." in page
+    assert ">Runs again from</th>" in page
+    profile = records.profile()
+    blocks = profile.meta.model.model_copy(
+        update={"cuts": {cut: f"blocks.{1 + cut} to blocks.4" for cut in profile.cuts}}
+    )
+    meta = profile.meta.model_copy(update={"model": blocks})
+    transformer = render_report(profile=dataclasses.replace(profile, meta=meta))
+    assert "A partial call leaves out blocks.1 to blocks.4." in transformer
+    assert ">Leaves out</th>" in transformer
+    assert "uns again from" not in transformer
 
 
 def test_the_same_input_gives_the_same_bytes(page: str) -> None:

@@ -43,7 +43,12 @@ def comparison_table(held_out: HeldOut) -> Table:
 
 def comparison_record(held_out: HeldOut) -> dict[str, Any]:
     """The same for scripts: plain JSON data."""
-    names = (("chosen", held_out.chosen), ("uniform", held_out.uniform), ("fewer_steps", held_out.fewer_steps))
+    names = (
+        ("chosen", held_out.chosen),
+        ("uniform", held_out.uniform),
+        ("uniform_extrapolated", held_out.uniform_extrapolated),
+        ("fewer_steps", held_out.fewer_steps),
+    )
     return {
         "samples": len(held_out.seeds),
         "num_calls": held_out.num_calls,

@@ -41,6 +41,8 @@ def macs(
 
     Nothing is run and no weights are read: a folder that holds only a config.json will do.
     Figures are multiply-accumulates (1 GMAC = 10^9) per sample and call; classifier-free guidance doubles them.
+    Of a U-Net the last column is the layer from which a partial call runs again, of a transformer the blocks that it
+    leaves out.
 
     Example:  deepcadence macs ./stable-diffusion-v1-5 --json
     """
@@ -73,7 +75,7 @@ def _table(model: str, counted: Macs) -> Table:
     table.add_column("call")
     table.add_column("GMACs", justify="right")
     table.add_column("of full", justify="right")
-    table.add_column("runs again from")
+    table.add_column("leaves out" if any(" to " in layer for layer in counted.layers.values()) else "runs again from")
     table.add_row("full", f"{counted.full / 1e9:.4f}", "100 %", "")
     for cut, macs in sorted(counted.partial.items()):
         table.add_row(

@@ -218,7 +218,8 @@ def resample(
 ) -> None:
     """Convert a schedule to another number of calls.
 
-    The new one has the same shape, but nobody measured it: its quality is unknown until you search or generate.
+    Full calls keep their relative places in the run, and are as many as before where they do not fall together, so that
+    a shorter run saves less. Nobody measured the new schedule: its quality is unknown until you search or generate.
 
     Example:  deepcadence schedule resample schedule.json --calls 20 -o schedule20.json
     """

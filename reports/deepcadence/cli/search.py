@@ -114,7 +114,7 @@ def search(
     least = quality_limits(min_quality or [])
     if target_speedup is None and max_macs is None and not least:
         raise typer.BadParameter(
-            "say what to look for: this, --max-macs or --min-quality, or several", param_hint="--target-speedup"
+            "say what to look for: --target-speedup 2, --max-macs 200G, --min-quality psnr=30, or several of them"
         )
     space = searched(reuse, alpha, threshold, max_hold, try_steps, spacing)
     check_output(out, Kind.schedule)

@@ -12,7 +12,7 @@ from deepcadence.reports._pictures import Pictures, pictures
 from deepcadence.reports._plots import Plot
 from deepcadence.reports._points import Points, front_points
 from deepcadence.reports._sources import Sources
-from deepcadence.reports._words import TIMES
+from deepcadence.reports._words import TIMES, partial_call
 from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info
 from deepcadence.reports.costs import CostsInfo
 from deepcadence.reports.front import macs_text
@@ -65,6 +65,7 @@ class CostsSection:
     full: str
     full_macs: int
     shape: str
+    place: str
     cuts: tuple[CutRow, ...]
 
 
@@ -188,4 +189,5 @@ def _costs(info: CostsInfo | None) -> CostsSection | None:
         return None
     rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}", cut.macs) for cut in info.cuts)
     shape = f" {TIMES} ".join(map(str, info.sample_shape))
-    return CostsSection(info.counter, macs_text(info.full_macs), info.full_macs, shape, tuple(rows))
+    place = partial_call(cut.layer for cut in info.cuts).capitalize()
+    return CostsSection(info.counter, macs_text(info.full_macs), info.full_macs, shape, place, tuple(rows))

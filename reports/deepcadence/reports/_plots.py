@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from deepcadence.reports._style import figure_style
 from deepcadence.reports._svg import inline_svg
+from deepcadence.reports._words import partial_call
 from deepcadence.reports.comparison import ComparisonInfo, plot_comparison
 from deepcadence.reports.costs import CostsInfo, plot_costs
 from deepcadence.reports.distance import distance_info, distance_table, plot_distance
@@ -117,7 +118,7 @@ def _heat_map(info: SimilarityInfo, limits: tuple[float, float]) -> Plot:
     low, high = info.finite_range
     caption = f"From {low:.2f} to {high:.2f} off the diagonal."
     if info.layer:
-        caption += f" Runs again from {info.layer}."
+        caption += f" A partial call {partial_call([info.layer])} {info.layer}."
     return Plot(
         f"similarity-{info.cut}",
         f"Cut {info.cut}",

@@ -54,11 +54,17 @@ def summarize(
 
 
 def chosen_trial(study: StudyResult, schedule: Schedule | None) -> TrialRecord | None:
-    """The trial of `study` that has the calls of `schedule`, if any."""
+    """The trial of `study` that ran `schedule`, if any: the same calls, features reused alike, the same spacing."""
     if schedule is None:
         return None
-    calls = tuple(schedule.calls)
-    return next((trial for trial in study.trials if trial.calls is not None and tuple(trial.calls) == calls), None)
+    return next((trial for trial in study.trials if _ran(trial, schedule, study)), None)
+
+
+def _ran(trial: TrialRecord, schedule: Schedule, study: StudyResult) -> bool:
+    if trial.calls != schedule.calls or trial.reuse != schedule.reuse:
+        return False
+    wanted = schedule.sampler.timestep_spacing if schedule.sampler is not None else None
+    return wanted is None or wanted == (trial.spacing or study.sampler.timestep_spacing)
 
 
 def _measured(info: ComparisonInfo) -> str:

@@ -19,8 +19,8 @@ class StudySettings(BaseModel):
     """How to run a study, beside what its identity says.
 
     Attributes:
-        trials, seed, heartbeat, max_uniform, max_published, fewer_steps, max_predicted, target_speedup, sampler,
-            racing: as `run_study` was given them.
+        trials, seed, heartbeat, max_uniform, max_published, fewer_steps: as `run_study` was given them.
+        max_predicted, target_speedup, sampler, racing: likewise.
         prompts, batch_size: of the workload.
         dtype: of the denoiser, such as "float16".
     """
