@@ -69,7 +69,8 @@ class Handle:
     """An attached schedule. `remove()` leaves everything as it was found.
 
     Args:
-        target, schedule: as in `apply`, which raises the same.
+        target: as in `apply`, which raises the same.
+        schedule: likewise.
         new_run: makes the state of a run, which answers its calls; a `Run` of another kind may answer otherwise.
     """
 
