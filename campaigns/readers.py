@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from campaigns.mutations import mutate, mutate_json, mutate_safetensors
+from deepcadence.cli.foreign import read_foreign
 from deepcadence.cli.images import write_image
 from deepcadence.cli.report_inputs import image_pairs
-from deepcadence.cli.schedule import read_foreign
 from deepcadence.cli.workload import read_prompts
 from deepcadence.probe import Profile, Workload, bundled, count_macs, load_pipeline
 from deepcadence.probe.pictures import to_pil

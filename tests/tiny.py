@@ -300,19 +300,18 @@ def wan(seed: int = 0, **overrides: Any) -> WanTransformer3DModel:
 
 def vae(seed: int = 0, **overrides: Any) -> AutoencoderKL:
     """A KL autoencoder: 16x16 pictures, 8x8 latents of 4 channels."""
+    config: dict[str, Any] = {
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": 4,
+        "block_out_channels": (8, 16),
+        "norm_num_groups": 4,
+        "down_block_types": ("DownEncoderBlock2D", "DownEncoderBlock2D"),
+        "up_block_types": ("UpDecoderBlock2D", "UpDecoderBlock2D"),
+        "sample_size": 16,
+    }
     with seeded(seed):
-        model = AutoencoderKL(
-            **overrides,
-            in_channels=3,
-            out_channels=3,
-            latent_channels=4,
-            block_out_channels=(8, 16),
-            norm_num_groups=4,
-            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
-            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
-            sample_size=16,
-        )
-    return model.eval()
+        return AutoencoderKL(**(config | overrides)).eval()
 
 
 def vqvae(seed: int = 0) -> VQModel:

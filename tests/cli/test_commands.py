@@ -336,7 +336,10 @@ def test_call_gives_what_else_a_pipeline_takes(invoke: Invoke, tmp_path: Path) -
     probe = ("probe", "dit", "--steps", 3, "--seeds", 1, "--cut", 0, "--max-distance", 0, "--device", "cpu")
     for call, sentence in (
         ((), "DiTPipeline needs class_labels: give call_kwargs={'class_labels': ...}, or on the command line --call"),
-        (("class_label=1",), "found class_label, which DiTPipeline does not take"),
+        (
+            ("class_label=1",),
+            "found class_label, which DiTPipeline does not take; it takes class_labels, guid",
+        ),
         (("class_labels=cat",), "DiTPipeline does not run with these arguments"),
     ):
         result = invoke(*probe, *(word for each in call for word in ("--call", each)))
@@ -347,3 +350,22 @@ def test_call_gives_what_else_a_pipeline_takes(invoke: Invoke, tmp_path: Path) -
     assert "--target-speedup 2 --call 'class_labels=[1, 2]' --call guidance_scale=1 -o" in result.stderr
     assert Profile.load(tmp_path / "profile.safetensors").num_calls == 3
     assert read_call(["a=1.5", "b=[1]", "c=blurry, dark", "d="]) == {"a": 1.5, "b": [1], "c": "blurry, dark", "d": ""}
+
+
+def test_generate_without_a_schedule_says_what_is_wrong_with_a_call(
+    invoke: Invoke, ddim_folder: Path, sd_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a coat\n")
+    for model, call, sentence in (
+        (ddim_folder, "etta=1", "found etta, which DDIMPipeline does not take; it takes eta, use_clipped_model_output"),
+        (ddim_folder, "eta=much", "DDIMPipeline does not run with these arguments: TypeError: "),
+        (
+            sd_folder,
+            "guidence=2",
+            "found guidence, which StableDiffusionPipeline does not take; it takes height",
+        ),
+        (sd_folder, "clip_skip=9", "StableDiffusionPipeline does not run with these arguments: IndexError: "),
+    ):
+        prompts = ("--prompts", "prompts.txt") if model == sd_folder else ()
+        result = invoke("generate", model, *prompts, "--steps", 2, "--device", "cpu", "--call", call)
+        assert (result.exit_code, sentence in result.stderr) == (1, True), result.stderr or result.exception

@@ -166,6 +166,59 @@ def test_import(invoke: Invoke, tmp_path: Path) -> None:
     assert "mask.txt: " in result.stderr
 
 
+CACHE_DIT_YAML = """
+# as the guide of cache-dit has it, but for a mask that is written out
+cache_config:
+  max_warmup_steps: 8
+  Fn_compute_blocks: 2
+  Bn_compute_blocks: 1
+  enable_taylorseer: false
+  num_inference_steps: 6
+  steps_computation_mask: [1, 1, 0, 1, 0, 0]
+  steps_computation_policy: static
+parallelism_config: {ulysses_size: auto}
+"""
+
+
+@pytest.mark.parametrize("name", ["cache.yaml", "cache.YML"])
+def test_import_of_yaml(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(CACHE_DIT_YAML)
+    command = ("schedule", "import", name, "--from", "cache-dit", "--cut", 1, "-o", "s.json", "--json")
+    result = invoke(*command)
+    assert result.exit_code == 0, result.stderr
+    assert Schedule.load(tmp_path / "s.json").calls == ("full", "full", 1, "full", 1, 1)
+    lost = ["cache_config.enable_taylorseer", "cache_config.max_warmup_steps", "parallelism_config"]
+    assert json.loads(result.stdout)["lost"] == lost
+    (tmp_path / name).write_text("- 1\n- 0\n- 0\n")
+    assert invoke(*command).exit_code == 0
+    assert Schedule.load(tmp_path / "s.json").calls == ("full", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("cache_config: [1", "line 1 column 17: found text that is not YAML, expected YAML (expected ',' or ']'"),
+        ("a: &x [1, 0]\nb: *x\n", "an alias (*): found a part that stands for another one, expected each part written"),
+        ("[" * 3000 + "]" * 3000, "nesting: found lists or objects nested too deeply"),
+        ("#" * 2**16 + "\n", "size: found more than 65536 bytes"),
+        ("steps_computation_mask: 2026-01-01", "a value: found one that JSON does not have"),
+        ("x: !!python/object/apply:os.getcwd []", "found text that is not YAML, expected YAML (could not determine"),
+        (
+            "cache_config: {steps_computation_mask: fast}",
+            'mask: found "fast", the name of a rule of cache-dit, expected',
+        ),
+        ("", "top level: found null, expected an object"),
+    ],
+)
+def test_yaml_that_is_no_mask_is_refused(invoke: Invoke, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    result = invoke("schedule", "import", "c.yaml", "--from", "cache-dit", "-o", "s.json")
+    assert result.exit_code == 1
+    assert "error: c.yaml: " in result.stderr
+    assert sentence in result.stderr
+    assert not (tmp_path / "s.json").exists()
+
+
 def test_list(invoke: Invoke) -> None:
     result = invoke("schedule", "list")
     assert result.exit_code == 0, result.stderr

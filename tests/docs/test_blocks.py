@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from diffusers import ControlNetModel
+from PIL import Image
 
 from deepcadence.probe import Workload, bundled, probe
 from deepcadence.schedules import uniform
@@ -27,10 +29,13 @@ REAL_MODEL = ("literature.md", "method.md")
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader has at hand: two models, prompts, and what earlier pages leave behind."""
+    """What a reader has at hand: models, prompts, a sketch, and what earlier pages leave behind."""
     folder = tmp_path_factory.mktemp("desk")
     pipe = tiny.sd_pipeline()
     pipe.save_pretrained(folder / "my-model")
+    net = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 16))
+    net.save_pretrained(folder / "my-controlnet")
+    Image.linear_gradient("L").resize((16, 16)).convert("RGB").save(folder / "sketch.png")
     tiny.ddim_pipeline().save_pretrained(folder / "bundled")
     (folder / "prompts.txt").write_text("a lighthouse at dusk\na red bicycle\n")
     uniform(50, 5, 0).save(folder / "schedule.json")

@@ -116,7 +116,10 @@ class TestCacheDit:
         ("change", "sentence"),
         [
             ({"steps_computation_mask": None}, "steps_computation_mask: found nothing, expected a list of 1"),
-            ({"steps_computation_mask": "medium"}, 'steps_computation_mask: found "medium", expected a list of 1'),
+            (
+                {"steps_computation_mask": "medium"},
+                'steps_computation_mask: found "medium", the name of a rule',
+            ),
             ({"steps_computation_mask": [1, 2]}, "steps_computation_mask[1]: found 2, expected 1 (compute) or 0"),
             ({"steps_computation_mask": [0, 1]}, "steps_computation_mask[0]: found 0, expected 1: the first call"),
             ({"steps_computation_policy": "dynamic"}, 'steps_computation_policy: found "dynamic", expected "static"'),

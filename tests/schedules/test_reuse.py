@@ -89,6 +89,9 @@ class TestWhatIsKept:
         with cached(pipe, schedule(**reuse)) as run:
             generate(pipe)
         assert run.stats.bytes_held == (order + 1) * one
+        with cached(pipe, schedule(mode="extrapolate", order=order or 1, alpha=0)) as run:
+            generate(pipe)
+        assert run.stats.bytes_held == one  # a step of which nothing is taken needs nothing but where it starts
 
     def test_a_cut_is_not_held_where_no_call_reuses_it(self) -> None:
         pipe = tiny.ddim_pipeline()

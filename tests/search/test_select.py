@@ -115,7 +115,7 @@ def test_cost_may_be_time_on_a_device() -> None:
 def test_what_is_out_of_reach_says_what_is_within() -> None:
     with pytest.raises(SearchError, match=r"3.5 times cheaper; the cheapest has psnr 20, 3.00 times cheaper"):
         select(RESULT, target_speedup=3.5)
-    with pytest.raises(SearchError, match=r"of at most 33 MACs a call; the cheapest .* with 33.33 MACs a call"):
+    with pytest.raises(SearchError, match=r"of at most 33 mean MACs; the cheapest .* with 33.33 mean MACs"):
         select(RESULT, max_macs=33)
     with pytest.raises(SearchError, match=r"has psnr 50 or more; the best has psnr 40, 1.50 times cheaper"):
         select(RESULT, min_quality={"psnr": 50})

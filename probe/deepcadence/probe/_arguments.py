@@ -23,6 +23,7 @@ _OURS = (
     "num_videos_per_prompt",
     "return_dict",
 )
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # Texts that a pipeline wants once for each prompt when the prompt is a list.
 _TEXTS = ("prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
 # Prompts as tensors, a row for each.
@@ -47,7 +48,7 @@ def arguments(
     """
     name = type(pipeline).__name__
     taken = inspect.signature(pipeline.__call__).parameters
-    _check(name, taken, call_kwargs)
+    _check(name, taken, call_kwargs, of_diffusers=type(pipeline).__module__.startswith("diffusers."))
     chosen: dict[str, Any] = {"generator": [torch.Generator().manual_seed(seed) for seed in seeds]}
     if "num_inference_steps" in taken:
         chosen["num_inference_steps"] = steps
@@ -66,21 +67,26 @@ def arguments(
     return chosen
 
 
-def _check(name: str, taken: Mapping[str, Any], call_kwargs: Mapping[str, Any]) -> None:
+def _check(
+    name: str, taken: Mapping[str, inspect.Parameter], call_kwargs: Mapping[str, Any], *, of_diffusers: bool
+) -> None:
     if "generator" not in taken:
         raise WorkloadError(f"{name} takes no generator, so a seed cannot give the same image twice")
     ours = [key for key in call_kwargs if key in _OURS]
     if ours:
         raise WorkloadError(f"call_kwargs: found {', '.join(ours)}, which the workload sets itself")
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+    # Pipelines of diffusers that take any argument overlook those that they do not name.
+    open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()) and not of_diffusers
     unknown = [key for key in call_kwargs if key not in taken and not open_ended]
     if unknown:
-        raise WorkloadError(f"call_kwargs: found {', '.join(unknown)}, which {name} does not take")
+        free = ", ".join(key for key, each in taken.items() if each.kind in _NAMED and key not in _OURS)
+        raise WorkloadError(
+            f"call_kwargs: found {', '.join(unknown)}, which {name} does not take; it takes {free or 'no others'}"
+        )
 
 
 def _check_complete(name: str, taken: Mapping[str, inspect.Parameter], chosen: Mapping[str, Any]) -> None:
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = [key for key, each in taken.items() if each.kind in named and each.default is inspect.Parameter.empty]
+    needed = [key for key, each in taken.items() if each.kind in _NAMED and each.default is inspect.Parameter.empty]
     missing = [key for key in needed if key not in chosen]
     if missing:
         raise WorkloadError(

@@ -16,7 +16,7 @@ from deepcadence.probe._called import (
     timestep_of,
 )
 from deepcadence.probe.errors import WorkloadError
-from deepcadence.schedules import DeepcadenceError, denoiser
+from deepcadence.schedules import denoiser
 from deepcadence.schedules.families.inputs import parameter_names
 from deepcadence.schedules.guided import Side, Sides
 
@@ -75,7 +75,7 @@ def trace(workload: Workload, steps: int | None = None) -> Trace:
     follower = _Follower(parameter_names(denoiser(workload.pipeline)))
     with answering(workload.pipeline, follower) as forward:
         follower.forward = forward
-        _call(workload, steps)
+        workload.call((workload.seeds or (0,))[:1], steps=steps, **without_decoding(workload.pipeline))
     if not follower.timesteps:
         raise WorkloadError(
             f"{type(workload.pipeline).__name__} did not call its denoiser as expected; if a schedule is attached to "
@@ -90,17 +90,6 @@ def trace(workload: Workload, steps: int | None = None) -> Trace:
         timesteps=timestep_numbers(timesteps),
         sides=len(follower.timesteps),
     )
-
-
-def _call(workload: Workload, steps: int | None) -> None:
-    """The first call of a pipeline with its arguments: what it does not like about them is theirs."""
-    try:
-        workload.call((workload.seeds or (0,))[:1], steps=steps, **without_decoding(workload.pipeline))
-    except DeepcadenceError:
-        raise
-    except (TypeError, ValueError, IndexError) as error:
-        name, what = type(workload.pipeline).__name__, type(error).__name__
-        raise WorkloadError(f"{name} does not run with these arguments: {what}: {error}") from error
 
 
 def without_decoding(pipeline: Any) -> dict[str, Any]:

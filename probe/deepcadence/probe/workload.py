@@ -14,6 +14,7 @@ import torch
 from deepcadence.probe._arguments import arguments
 from deepcadence.probe._trace import Trace, trace
 from deepcadence.probe.errors import WorkloadError
+from deepcadence.schedules import DeepcadenceError
 
 __all__ = ["Workload", "noise_of"]
 
@@ -91,11 +92,15 @@ class Workload:
         return to_images(self.call(self.seeds if seeds is None else seeds, steps=steps), self.pipeline, seeds)
 
     def call(self, seeds: Sequence[int], *, steps: int | None = None, **changes: Any) -> Any:
-        """Call the pipeline for `seeds` as `run` does, and return its own result; `changes` are further arguments."""
+        """Call the pipeline for `seeds` as `run` does, and return its own result; `changes` are further arguments.
+
+        Raises:
+            WorkloadError: the pipeline does not run with these arguments.
+        """
         if not seeds:
             raise WorkloadError("seeds: found none, expected at least one")
         chosen = arguments(self.pipeline, seeds, steps or self.steps, self.prompts, self.call_kwargs)
-        with _quiet(self.pipeline), _seeded(seeds[0]):
+        with _quiet(self.pipeline), _seeded(seeds[0]), _told(self.pipeline):
             return self.pipeline(**(chosen | changes))
 
     def trace(self, steps: int | None = None) -> Trace:
@@ -154,6 +159,18 @@ def _quiet(pipeline: Any) -> Iterator[None]:
             pipeline._progress_bar_config = before
         elif hasattr(pipeline, "_progress_bar_config"):
             del pipeline._progress_bar_config
+
+
+@contextmanager
+def _told(pipeline: Any) -> Iterator[None]:
+    """What a pipeline does not like about its arguments, in a sentence that says whose they are."""
+    try:
+        yield
+    except DeepcadenceError:
+        raise
+    except (TypeError, ValueError, IndexError) as error:
+        name, what = type(pipeline).__name__, type(error).__name__
+        raise WorkloadError(f"{name} does not run with these arguments: {what}: {error}") from error
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet
 from deepcadence.cli.console import note, print_json, stdout
-from deepcadence.cli.generate import DEFAULT_STEPS
 from deepcadence.cli.options import BatchSize, Call, Device, DType, Dtype, Model, Prompts
 from deepcadence.cli.progress import progress
 
@@ -52,27 +51,27 @@ def bench(
 
     Example:  deepcadence bench ./my-model --schedule schedule.json --device cuda --dtype float16 --compile
     """
-    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts, spacing_for
+    from deepcadence.cli.workload import scheduled_workload
     from deepcadence.probe import bench as time_runs
-    from deepcadence.probe import spaced
     from deepcadence.schedules import Schedule
 
     loaded = Schedule.load(schedule)
-    workload = load_workload(
+    with scheduled_workload(
         model,
-        steps=steps or DEFAULT_STEPS,
+        loaded,
+        str(schedule),
+        steps=steps,
         seeds=tuple(range(batch_size)),
-        prompts=read_prompts(prompts),
+        prompts=prompts,
         call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-    )
-    if compile_too:
-        note("torch.compile works in the first runs; on a CPU that takes minutes for a large model")
-    with spaced(workload.pipeline, spacing_for(workload, loaded)), progress() as report:
-        workload = fit_steps(workload, loaded, str(schedule), steps)
-        timings = time_runs(workload, loaded, rounds=rounds, compile=compile_too, progress=report)
+    ) as workload:
+        if compile_too:
+            note("torch.compile works in the first runs; on a CPU that takes minutes for a large model")
+        with progress() as report:
+            timings = time_runs(workload, loaded, rounds=rounds, compile=compile_too, progress=report)
     if as_json:
         print_json(_record(model, schedule, workload, timings))
     else:

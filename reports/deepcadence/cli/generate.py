@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from deepcadence.probe import Workload
     from deepcadence.schedules import RunStats
 
-DEFAULT_STEPS = 50
-
 
 def generate(
     model: Model,
@@ -56,27 +54,23 @@ def generate(
     Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
     """
     from deepcadence.cli.outputs import check_folder
-    from deepcadence.cli.workload import fit_steps, load_workload, read_prompts, spacing_for
-    from deepcadence.probe import spaced
+    from deepcadence.cli.workload import scheduled_workload
     from deepcadence.schedules import Schedule
 
     check_folder(out)
-    loaded = Schedule.load(schedule) if schedule else None
-    seeds = tuple(dict.fromkeys(seed or [0]))
-    workload = load_workload(
+    with scheduled_workload(
         model,
-        steps=steps or DEFAULT_STEPS,
-        seeds=seeds,
-        prompts=read_prompts(prompts),
+        Schedule.load(schedule) if schedule else None,
+        str(schedule),
+        steps=steps,
+        seeds=tuple(dict.fromkeys(seed or [0])),
+        prompts=prompts,
         call=call,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-    )
-    on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
-    with spaced(workload.pipeline, spacing_for(workload, loaded)):
-        if loaded and schedule:
-            workload = fit_steps(workload, loaded, str(schedule), steps)
+    ) as workload:
+        on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
         record = _write_images(workload, schedule, out)
     if as_json:
         print_json(record)

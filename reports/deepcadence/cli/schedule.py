@@ -14,7 +14,7 @@ from deepcadence.cli.describe import describe, facts, summary
 from deepcadence.cli.options import Cut
 
 if TYPE_CHECKING:
-    from deepcadence.schedules import Imported, Schedule
+    from deepcadence.schedules import Schedule
 
 _PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False}
 
@@ -270,10 +270,12 @@ def import_(
 ) -> None:
     """Make a schedule of one for another cache, and say what is lost; what cannot be expressed is refused.
 
-    cache-dit: a step mask (1110100, or a list), or a JSON configuration that holds one. smoothcache: its JSON.
+    cache-dit: a step mask (1110100, or a list), or a configuration that holds one, in YAML (a file called .yaml or
+    .yml) or JSON. smoothcache: its JSON.
 
     Example:  deepcadence schedule import 50-N-2-fora.json --from smoothcache --cut 2 -o schedule.json
     """
+    from deepcadence.cli.foreign import read_foreign
     from deepcadence.cli.outputs import Kind, check_output
 
     check_output(out, Kind.schedule)
@@ -283,19 +285,6 @@ def import_(
     _tell_lost(lost)
     if as_json:
         print_json({"file": str(out)} | summary(schedule) | {"lost": list(lost)})
-
-
-def read_foreign(file: Path, origin: Any, cut: int = 0) -> Imported:
-    """The schedule in a file of another cache.
-
-    Raises:
-        ScheduleError: it is no such file.
-        OSError: it cannot be read.
-    """
-    from deepcadence.schedules import import_schedule, read_at_most
-    from deepcadence.schedules.text import MAX_BYTES
-
-    return import_schedule(read_at_most(file, MAX_BYTES), origin, cut=cut, source=str(file))
 
 
 def _tell_lost(lost: tuple[str, ...]) -> None:

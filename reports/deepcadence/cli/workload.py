@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from deepcadence.cli.options import Dtype
     from deepcadence.probe import Workload
     from deepcadence.schedules import Schedule
+
+DEFAULT_STEPS = 50
 
 MAX_PROMPTS_BYTES = 2**25
 """The largest list of prompts that is read: far more than any search would use."""
@@ -55,6 +59,46 @@ def load_workload(
             "a search takes those of its profile"
         )
     return Workload(pipeline, steps=steps, seeds=seeds, prompts=prompts, call_kwargs=call_kwargs, batch_size=batch_size)
+
+
+@contextmanager
+def scheduled_workload(
+    model: str,
+    schedule: Schedule | None,
+    source: str,
+    *,
+    steps: int | None,
+    seeds: tuple[int, ...],
+    prompts: Path | None,
+    call: list[str] | None,
+    batch_size: int,
+    device: str | None,
+    dtype: Dtype,
+) -> Iterator[Workload]:
+    """The workload that the options of `generate` and `bench` describe; errors call its schedule `source`.
+
+    It has the steps and, inside the `with` block, the timestep_spacing that the schedule was made with.
+
+    Raises:
+        ScheduleError: the schedule is not for so many steps.
+        LoadError: the model is not found or cannot be loaded.
+        PromptsError: it needs prompts and there are none, or they cannot be read.
+        BadParameter: `call` is malformed.
+    """
+    from deepcadence.probe import spaced
+
+    workload = load_workload(
+        model,
+        steps=steps or DEFAULT_STEPS,
+        seeds=seeds,
+        prompts=read_prompts(prompts),
+        call=call,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+    )
+    with spaced(workload.pipeline, spacing_for(workload, schedule)):
+        yield fit_steps(workload, schedule, source, steps) if schedule else workload
 
 
 def read_call(texts: list[str] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from deepcadence.schedules.controlnet import HeldControlNet
 from deepcadence.schedules.families.midway import Crossing
 from deepcadence.schedules.run import Plan, Run, RunStats
 
@@ -93,6 +94,6 @@ def _nbytes(tensor: torch.Tensor) -> int:
     return tensor.element_size() * tensor.nelement()
 
 
-def new_run(plan: Plan) -> Run:
+def new_run(plan: Plan, controlnet: HeldControlNet | None = None) -> Run:
     """The run that a schedule asks for."""
-    return AdaptiveRun(plan) if plan.schedule.reuse.mode == "adaptive" else Run(plan)
+    return AdaptiveRun(plan) if plan.schedule.reuse.mode == "adaptive" else Run(plan, controlnet)

@@ -160,7 +160,11 @@ def _read_cache_dit(text: str | bytes, cut: int, source: str) -> tuple[list[int]
     if not isinstance(config, Mapping):
         _refuse(source, "cache_config", describe(config), "an object")
     place = f"{prefix}steps_computation_mask"
-    mask = _entries(config.get("steps_computation_mask"), place, source)
+    given = config.get("steps_computation_mask")
+    if isinstance(given, str):
+        expected = "a list of 1 and 0, as cache_dit.steps_mask(mask_policy=..., total_steps=...) makes of the name"
+        _refuse(source, place, f"{describe(given)}, the name of a rule of cache-dit", expected)
+    mask = _entries(given, place, source)
     policy = config.get("steps_computation_policy", "dynamic")  # its default
     if policy != "static":
         expected = '"static": else cache-dit decides at each 0 by a measure of its own'
@@ -174,7 +178,8 @@ def _read_cache_dit(text: str | bytes, cut: int, source: str) -> tuple[list[int]
             _refuse(source, f"{prefix}{key}", describe(config[key]), expected)
     known = {"steps_computation_mask", "steps_computation_policy", "Fn_compute_blocks", "Bn_compute_blocks"}
     others = sorted(set(config) - known - {"num_inference_steps"})
-    return mask, place, tuple(f"{prefix}{key}" for key in others)
+    beside = sorted(set(data) - {"cache_config"}) if prefix else []
+    return mask, place, (*(f"{prefix}{key}" for key in others), *beside)
 
 
 def _read_smoothcache(text: str | bytes, source: str) -> tuple[list[int], str, tuple[str, ...]]:

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import torch
 
 from deepcadence.schedules.adaptive import new_run
+from deepcadence.schedules.controlnet import HeldControlNet
+from deepcadence.schedules.dispatch import Installation
 from deepcadence.schedules.run import NewRun, Plan, Run, RunStats
 
 Side: TypeAlias = tuple[int, bool]
@@ -63,25 +65,37 @@ class Sides:
 
 
 class GuidedRun:
-    """One run of a pipeline: a `Run` for each side of its guidance."""
+    """One run of a pipeline: a `Run` for each side of its guidance.
 
-    def __init__(self, plan: Plan, new_run: NewRun = new_run) -> None:
+    Attributes:
+        controlnet: what answers the calls of the ControlNet, if its residuals are held.
+        closed: whether calls are no longer answered.
+    """
+
+    def __init__(self, plan: Plan, controlnet: Installation | None = None, *, new_run: NewRun = new_run) -> None:
         self._plan, self._new_run = plan, new_run
         self._sides = Sides(plan.names)
-        self._runs: dict[Side, Run] = {(0, False): new_run(plan)}
+        self.controlnet = None if controlnet is None else HeldControlNet(controlnet, self)
+        self._runs: dict[Side, Run] = {(0, False): new_run(plan, self.controlnet)}
         self.closed = False
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer one call of the denoiser; see `Run`."""
+        if self.controlnet is not None:
+            self.controlnet.meet(args, kwargs)
         side = self._sides(args, kwargs)
         if side not in self._runs:
-            self._runs[side] = self._new_run(self._plan)
+            self._runs[side] = self._new_run(self._plan, self.controlnet)
         return self._runs[side](args, kwargs)
 
     @property
     def length(self) -> int:
         """Calls so far of the side that had most."""
         return max(run.stats().calls for run in self._runs.values())
+
+    def next_is_partial(self) -> bool:
+        """Whether the schedule wants the next step partial."""
+        return self._plan.schedule.calls[self.length : self.length + 1] not in ((), ("full",))
 
     def stats(self) -> RunStats:
         """What the run did so far, all sides together."""
@@ -92,14 +106,17 @@ class GuidedRun:
             full=sum(each.full for each in stats),
             partial=sum(each.partial for each in stats),
             forced=tuple(sorted(forced for each in stats for forced in each.forced)),
-            bytes_held=sum(each.bytes_held for each in stats),
+            bytes_held=sum(each.bytes_held for each in stats) + (self.controlnet.nbytes if self.controlnet else 0),
             macs=None if None in macs else sum(number for number in macs if number is not None),
             went_on=tuple(sorted(call for each in stats for call in each.went_on)),
+            controlnet_left_out=self.controlnet.left_out if self.controlnet else 0,
         )
 
     def close(self) -> None:
         """Free what is held; calls are no longer answered."""
         self.closed = True
         self._sides = Sides(self._plan.names)
+        if self.controlnet is not None:
+            self.controlnet.clear()
         for run in self._runs.values():
             run.close()

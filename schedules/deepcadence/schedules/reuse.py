@@ -9,6 +9,8 @@ import torch
 
 from deepcadence.schedules.provenance import ReuseInfo
 
+__all__ = ["Features", "cuts_needed", "order_of", "polynomial_weights"]
+
 Calls = Sequence[Literal["full"] | int]
 
 
@@ -25,6 +27,11 @@ def polynomial_weights(known: Sequence[int], call: int, alpha: float = 1.0) -> t
             weight *= (call - other) / (node - other)
         weights.append(alpha * weight + (1 - alpha) * (index == 0))
     return tuple(weights)
+
+
+def order_of(reuse: ReuseInfo) -> int:
+    """How many features before the latest a partial call looks at: none where a part 0 of the step is taken."""
+    return 0 if reuse.alpha == 0 else reuse.order or 0
 
 
 def cuts_needed(calls: Calls, order: int) -> tuple[frozenset[int], ...]:
@@ -52,7 +59,7 @@ class Features:
     """The features that a run holds: per cut in use, those of the last full call, or of `order` + 1 full calls."""
 
     def __init__(self, reuse: ReuseInfo, needed: Sequence[frozenset[int]]) -> None:
-        self._order, self._alpha = reuse.order or 0, 1.0 if reuse.alpha is None else float(reuse.alpha)
+        self._order, self._alpha = order_of(reuse), 1.0 if reuse.alpha is None else float(reuse.alpha)
         self._needed = needed
         self._stored: list[tuple[int, dict[int, torch.Tensor]]] = []  # (call, feature of each cut), the latest first
 
@@ -85,7 +92,7 @@ class Features:
         The latest comes first. It is alone where features are held, or where there is no other yet.
         """
         known = [at for at, features in self._stored if cut in features]
-        if self._alpha == 0 or len(known) == 1:
+        if len(known) == 1:
             return [(known[0], 1.0)]
         return list(zip(known, polynomial_weights(known, call, self._alpha), strict=True))
 

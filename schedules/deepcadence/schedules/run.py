@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from deepcadence.schedules.checks import steps_to_run
+from deepcadence.schedules.controlnet import HeldControlNet
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.families import Family, Views
 from deepcadence.schedules.fingerprint import Adapters, difference, fingerprint
-from deepcadence.schedules.reuse import Features, cuts_needed
+from deepcadence.schedules.reuse import Features, cuts_needed, order_of
 from deepcadence.schedules.schedule import Schedule
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -32,9 +33,10 @@ class RunStats:
         partial: partial calls.
         forced: call number and reason of each call that the schedule wanted partial and that had to run full.
         went_on: number of each call that the schedule let decide, and that went on to a full call.
-        bytes_held: the most bytes that stored features took at any time.
+        bytes_held: the most bytes that stored features took at any time, and held residuals of a ControlNet.
         macs: multiply-accumulates per sample of all calls; None where the schedule does not state its
-            cost, or states it for another sample shape.
+            cost, or states it for another sample shape. A ControlNet is not counted.
+        controlnet_left_out: calls of the ControlNet that were answered by what it returned before.
     """
 
     calls: int = 0
@@ -44,6 +46,7 @@ class RunStats:
     bytes_held: int = 0
     macs: int | None = None
     went_on: tuple[int, ...] = ()
+    controlnet_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Plan:
     @cached_property
     def needed(self) -> tuple[frozenset[int], ...]:
         """Per call, were it full: the cuts whose feature is worth keeping."""
-        return cuts_needed(self.schedule.calls, self.schedule.reuse.order or 0)
+        return cuts_needed(self.schedule.calls, order_of(self.schedule.reuse))
 
     def function(self, views: Views, name: str, cut: int | None = None) -> Callable[..., Any]:
         """The method `name` of `views`, compiled if the denoiser is.
@@ -78,10 +81,15 @@ class Plan:
 
 
 class Run:
-    """State of one run; it dies with the run."""
+    """State of one run; it dies with the run.
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    Args:
+        plan: what all runs of the attachment have in common.
+        controlnet: whose residuals full calls ask for, if they are held.
+    """
+
+    def __init__(self, plan: Plan, controlnet: HeldControlNet | None = None) -> None:
+        self._plan, self._controlnet = plan, controlnet
         self.closed = False
         self._state = self._build()
         self._adapters = Adapters(plan.model)
@@ -104,6 +112,8 @@ class Run:
             self._features.clear()
         did: Literal["full"] | int = "full"
         if wanted == "full" or wanted not in self._features:
+            if self._controlnet is not None:
+                args, kwargs = self._controlnet.renewed(args, kwargs)
             output = self._run_full(key, args, kwargs)
             if wanted != "full":
                 self._forced.append((self._calls, stale or "no feature is stored"))
@@ -195,5 +205,5 @@ class Run:
             self._macs += cost.full_macs if did == "full" else cost.partial_macs[did]
 
 
-NewRun = Callable[[Plan], Run]
+NewRun = Callable[[Plan, HeldControlNet | None], Run]
 """Makes the run that answers the calls of one side of the guidance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from types import TracebackType
 from typing import Any, cast
@@ -14,6 +14,7 @@ from torch import nn
 
 from deepcadence.schedules.adaptive import new_run
 from deepcadence.schedules.checks import check_model, check_sampler, steps_to_run
+from deepcadence.schedules.controlnet import controlnet_of
 from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
@@ -40,25 +41,27 @@ def denoiser(target: Any) -> nn.Module:
     return cast(nn.Module, getattr(module, "_orig_mod", module))
 
 
-def apply(target: Any, schedule: Schedule | str | PathLike[str]) -> Handle:
+def apply(target: Any, schedule: Schedule | str | PathLike[str], *, hold_controlnet: bool = False) -> Handle:
     """Attach a schedule until `handle.remove()`.
 
     Args:
         target: a diffusers pipeline, each call of which is then one run; or a bare denoiser, whose
             calls from now on, in this thread, are one run.
         schedule: a `Schedule` or the path of its JSON file.
+        hold_controlnet: leave the pipeline's ControlNet out at partial calls, which are given the residuals that it
+            returned for the last full call. It saves more, and images differ more from those of all calls.
 
     Raises:
         ScheduleError: the file is not a schedule, or not one for this model.
-        UnsupportedModelError: the model cannot be split, or the self-test failed.
+        UnsupportedModelError: the model cannot be split, the self-test failed, or there is no ControlNet to hold.
     """
-    return Handle(target, schedule)
+    return Handle(target, schedule, hold_controlnet=hold_controlnet)
 
 
 @contextmanager
-def cached(target: Any, schedule: Schedule | str | PathLike[str]) -> Iterator[Handle]:
+def cached(target: Any, schedule: Schedule | str | PathLike[str], *, hold_controlnet: bool = False) -> Iterator[Handle]:
     """`apply` for the length of a `with` block; takes and raises the same."""
-    handle = apply(target, schedule)
+    handle = apply(target, schedule, hold_controlnet=hold_controlnet)
     try:
         yield handle
     finally:
@@ -71,12 +74,21 @@ class Handle:
     Args:
         target: as in `apply`, which raises the same.
         schedule: likewise.
+        hold_controlnet: likewise.
         new_run: makes the state of a run, which answers its calls; a `Run` of another kind may answer otherwise.
     """
 
-    def __init__(self, target: Any, schedule: Schedule | str | PathLike[str], *, new_run: NewRun = new_run) -> None:
+    def __init__(
+        self,
+        target: Any,
+        schedule: Schedule | str | PathLike[str],
+        *,
+        hold_controlnet: bool = False,
+        new_run: NewRun = new_run,
+    ) -> None:
         self._target, self._module = target, called_module(target)
         self._plan, self._new_run = _plan(self._module, schedule), new_run
+        controlnet = controlnet_of(target, self._plan.schedule) if hold_controlnet else None
         self._last = RunStats()
         self._bare: GuidedRun | None = None
         self._under_way: set[GuidedRun] = set()
@@ -90,6 +102,7 @@ class Handle:
             check_sampler(self._plan.schedule, sampler_info(target.scheduler), source=self._plan.source)
         self_test(self._plan)
         self._installation = install(self._module)
+        self._controlnet = None if controlnet is None else install(controlnet)
         self._attached = True
         if target is self._module:
             self._begin_bare()
@@ -122,6 +135,8 @@ class Handle:
         else:
             self._target.__class__ = self._original_class
         uninstall(self._installation)
+        if self._controlnet is not None:
+            uninstall(self._controlnet)
 
     def __enter__(self) -> Handle:
         return self
@@ -133,7 +148,7 @@ class Handle:
 
     def _begin_bare(self) -> None:
         try:
-            run = GuidedRun(self._plan, self._new_run)
+            run = GuidedRun(self._plan, new_run=self._new_run)
             begin(self._module, run)
         except DeepcadenceError:
             uninstall(self._installation)
@@ -147,11 +162,14 @@ class Handle:
             raise UnsupportedModelError(
                 "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
             )
-        run = GuidedRun(self._plan, self._new_run)
+        run = GuidedRun(self._plan, self._controlnet, new_run=self._new_run)
         self._under_way.add(run)
         run.closed = not self._attached  # removed meanwhile, in another thread
         try:
-            with active(self._module, run):
+            with ExitStack() as stack:
+                stack.enter_context(active(self._module, run))
+                if self._controlnet is not None and run.controlnet is not None:
+                    stack.enter_context(active(self._controlnet.model, run.controlnet))
                 yield
             if not run.closed:
                 self._check_length(run.length)

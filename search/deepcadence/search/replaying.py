@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from deepcadence.schedules import Handle, ReuseInfo, Schedule, denoiser
+from deepcadence.schedules.controlnet import HeldControlNet
 from deepcadence.schedules.dispatch import active, install, uninstall
 from deepcadence.schedules.reuse import Features
 from deepcadence.schedules.run import Plan, Run
@@ -93,8 +94,8 @@ class LateFeatures(Features):
 class ReplayingRun(Run):
     """A run that takes outputs from others, and leaves its own to others."""
 
-    def __init__(self, outputs: Outputs, plan: Plan) -> None:
-        super().__init__(plan)
+    def __init__(self, outputs: Outputs, plan: Plan, controlnet: HeldControlNet | None = None) -> None:
+        super().__init__(plan, controlnet)
         self._outputs = outputs
         self._features = self._late = LateFeatures(plan.schedule.reuse, plan.needed)
         self._names: dict[int, str | None] = {}  # of full calls, by number

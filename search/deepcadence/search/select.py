@@ -42,7 +42,7 @@ def select(
 
     def said(trial: TrialRecord, metrics: Iterable[str]) -> str:
         values = " and ".join(f"{metric} {result.quality(trial, metric):.4g}" for metric in metrics)
-        return f"has {values}, {speedup[trial.number]:.2f} times cheaper, with {trial.mean_macs:.4g} MACs a call"
+        return f"has {values}, {speedup[trial.number]:.2f} times cheaper, with {trial.mean_macs:.4g} mean MACs"
 
     cheap = [
         trial
@@ -69,5 +69,5 @@ def select(
 def _wish(target_speedup: float | None, max_macs: float | None) -> str:
     """The limits of cost in words."""
     words = [] if target_speedup is None else [f"{target_speedup:g} times cheaper"]
-    words += [] if max_macs is None else [f"of at most {max_macs:.4g} MACs a call"]
+    words += [] if max_macs is None else [f"of at most {max_macs:.4g} mean MACs"]
     return " and ".join(words)

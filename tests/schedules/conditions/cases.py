@@ -24,10 +24,6 @@ class AbsentError(Exception):
     """diffusers has no such thing for this family."""
 
 
-class UntestedError(Exception):
-    """diffusers has it, and no test here does."""
-
-
 @cache
 def widths(column: str) -> dict[int, int]:
     """Channels of the feature at each cut."""
@@ -147,6 +143,7 @@ class PipelineCase:
         arguments: of its call.
         first: what happens, with the schedule attached, before the run that counts.
         forced: the calls that have to be full, whatever the schedule says.
+        hold_controlnet: whether the ControlNet is left out at partial calls.
     """
 
     column: Column
@@ -155,6 +152,7 @@ class PipelineCase:
     first: Callable[[], object] = nothing
     forced: frozenset[int] = frozenset()
     steps: int = 3
+    hold_controlnet: bool = False
 
     @classmethod
     def of(cls, column: Column) -> PipelineCase:
@@ -173,7 +171,7 @@ class PipelineCase:
         cuts, known = family_of(model).cuts(model), widths(self.column.name)
         schedule = Schedule(calls=partial_calls(model, ENOUGH))
         try:
-            handle = apply(self.pipe, schedule)
+            handle = apply(self.pipe, schedule, hold_controlnet=self.hold_controlnet)
         except UnsupportedModelError:
             return "refused"
         with handle, _shorter_runs():
@@ -182,7 +180,8 @@ class PipelineCase:
         plain = self.run()
         with cached(self.pipe, Schedule(calls=("full",) * ENOUGH)), _shorter_runs():
             assert torch.equal(self.run(), plain)
-        with Replay(model, with_full(schedule.calls, self.forced), cuts, known) as replay:
+        calls = with_full(schedule.calls, self.forced)
+        with Replay(model, calls, cuts, known) as replay, self._residuals_of_full_calls(calls):
             expected = self.run()
         if family_of(model).exact:
             assert torch.equal(found, expected)
@@ -190,7 +189,24 @@ class PipelineCase:
         assert not torch.allclose(found, plain)
         assert {call for call, _ in handle.stats.forced} == self.forced
         assert handle.stats.calls == replay.made > 1
+        assert handle.stats.controlnet_left_out == (handle.stats.partial if self.hold_controlnet else 0)
         return "works"
+
+    @contextmanager
+    def _residuals_of_full_calls(self, calls: Calls) -> Iterator[None]:
+        """All calls of a ControlNet that is held are made, and what partial ones return is put aside."""
+        kept: list[Any] = []
+        made = iter(calls)
+
+        def last(_net: Any, _args: Any, output: Any) -> Any:
+            if next(made) == "full":
+                kept[:] = [output]
+            return kept[0]
+
+        handle = self.pipe.controlnet.register_forward_hook(last) if self.hold_controlnet else None
+        yield
+        if handle is not None:
+            handle.remove()
 
     def run(self) -> torch.Tensor:
         """Latents, or what comes out of a pipeline that has none."""

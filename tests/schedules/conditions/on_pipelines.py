@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import diffusers
@@ -12,8 +14,8 @@ from diffusers.callbacks import SD3CFGCutoffCallback, SDCFGCutoffCallback, SDXLC
 from deepcadence.schedules import denoiser
 from tests import tiny
 from tests.schedules.conditions import on_models
-from tests.schedules.conditions.cases import AbsentError, ModelCase, PipelineCase, UntestedError
-from tests.schedules.conditions.families import PICTURE, Column
+from tests.schedules.conditions.cases import AbsentError, ModelCase, PipelineCase
+from tests.schedules.conditions.families import PICTURE, SMALL, Column
 
 
 def _with(column: Column, **arguments: Any) -> PipelineCase:
@@ -26,17 +28,15 @@ def _with(column: Column, **arguments: Any) -> PipelineCase:
 
 
 def _turned_into(
-    column: Column, classes: dict[str, str], untested: tuple[str, ...] = (), **components: Any
+    column: Column, classes: dict[str, str], model: dict[str, Any] | None = None, **components: Any
 ) -> PipelineCase:
-    """Another pipeline with the same components; for the `untested` families there is one too."""
-    if column.name in untested:
-        raise UntestedError
-    if column.name not in classes:
+    """Another pipeline with the same components, but for those given here; `model` is how its denoiser is made."""
+    if column.name not in classes or column.pipeline is None:
         raise AbsentError
-    case = PipelineCase.of(column)
+    case = PipelineCase.of(replace(column, pipeline=partial(column.pipeline, **(model or {}))))
     pipeline_class = getattr(diffusers, classes[column.name])
     known = inspect.signature(pipeline_class).parameters
-    components |= {name: part for name, part in case.pipe.components.items() if name in known}
+    components = {name: part for name, part in case.pipe.components.items() if name in known} | components
     case.pipe = tiny.quiet(pipeline_class(**components))
     return case
 
@@ -57,8 +57,18 @@ def prompt_embeddings(column: Column) -> PipelineCase:
 def clip_skip(column: Column) -> PipelineCase:
     """`clip_skip`"""
     case = _with(column, clip_skip=1)
-    if getattr(case.pipe, "text_encoder", None) is None:
-        raise UntestedError
+    if column.name == "SD3":  # which is called with embeddings elsewhere
+        wide = 2 * tiny.CONTEXT  # its two text encoders, side by side
+        case = _turned_into(
+            column,
+            {"SD3": "StableDiffusion3Pipeline"},
+            {"joint_attention_dim": wide, "pooled_projection_dim": wide},
+            text_encoder=tiny.text_encoder_2(0),
+            text_encoder_2=tiny.text_encoder_2(1),
+            tokenizer=tiny.tokenizer(),
+            tokenizer_2=tiny.tokenizer(),
+        )
+        case.arguments = {**SMALL, "prompt": "a coat", "clip_skip": 1}
     if not hasattr(case.pipe.text_encoder, "text_model"):  # where diffusers looks for it, transformers 5 has it no more
         object.__setattr__(case.pipe.text_encoder, "text_model", case.pipe.text_encoder)
     return case
@@ -158,8 +168,14 @@ def image_to_image(column: Column) -> PipelineCase:
         "SD3": "StableDiffusion3Img2ImgPipeline",
         "Flux": "FluxImg2ImgPipeline",
         "Wan": "WanVideoToVideoPipeline",
+        "Sana": "SanaSprintImg2ImgPipeline",
     }
-    case = _turned_into(column, classes, untested=("Sana",))
+    if column.name == "Sana":  # the pipeline is for a distilled model, which is told the guidance
+        case = _turned_into(column, classes, {"guidance_embeds": True}, scheduler=diffusers.SCMScheduler())
+        case.arguments = {name: each for name, each in case.arguments.items() if not name.startswith("negative")}
+        case.arguments["intermediate_timesteps"] = None
+    else:
+        case = _turned_into(column, classes)
     case.arguments |= {"strength": 0.75}
     case.steps = 4
     frames = case.arguments.pop("num_frames", None)
@@ -172,9 +188,14 @@ def inpaint(column: Column) -> PipelineCase:
     classes = {
         "SD": "StableDiffusionInpaintPipeline",
         "SDXL": "StableDiffusionXLInpaintPipeline",
+        "SD3": "StableDiffusion3InpaintPipeline",
         "Flux": "FluxInpaintPipeline",
     }
-    case = _turned_into(column, classes, untested=("SD3",))
+    if column.name == "SD3":  # the pipeline is for 16 channels
+        channels, decoder = {"in_channels": 16, "out_channels": 16}, tiny.vae(latent_channels=16, shift_factor=0.1)
+        case = _turned_into(column, classes, channels, vae=decoder)
+    else:
+        case = _turned_into(column, classes)
     case.arguments |= {"image": PICTURE, "mask_image": PICTURE, "strength": 1.0, "height": 16, "width": 16}
     return case
 
@@ -202,38 +223,74 @@ def perturbed_attention(column: Column) -> PipelineCase:
         "SD": "StableDiffusionPAGPipeline",
         "SDXL": "StableDiffusionXLPAGPipeline",
         "motion": "AnimateDiffPAGPipeline",
+        "PixArt": "PixArtSigmaPAGPipeline",
         "SD3": "StableDiffusion3PAGPipeline",
         "Sana": "SanaPAGPipeline",
     }
-    layers = {"SD3": "blocks.2", "Sana": "transformer_blocks.2"}
+    layers = {"SD3": "blocks.2", "PixArt": "blocks.2", "Sana": "transformer_blocks.2"}
     layer = layers.get(column.name, "mid")
-    case = _turned_into(column, classes, untested=("PixArt",), pag_applied_layers=layer)
+    case = _turned_into(column, classes, pag_applied_layers=layer)
     case.arguments["pag_scale"] = 3.0
+    return case
+
+
+CONTROLLED = {
+    "SD": "StableDiffusionControlNetPipeline",
+    "SDXL": "StableDiffusionXLControlNetPipeline",
+    "motion": "AnimateDiffControlNetPipeline",
+    "SD3": "StableDiffusion3ControlNetPipeline",
+    "Flux": "FluxControlNetPipeline",
+    "Sana": "SanaControlNetPipeline",
+}
+
+
+def controlnet(column: Column) -> PipelineCase | ModelCase:
+    """A ControlNet in the pipeline for it, that ends before the run does if it can; or its residuals alone."""
+    if column.name not in CONTROLLED:
+        return on_models.controlnet(column)
+    case = _controlled(column, PICTURE)
+    known = inspect.signature(case.pipe.__call__).parameters
+    case.arguments |= {"control_guidance_end": 0.6} if "control_guidance_end" in known else {}
+    return case
+
+
+def held_controlnet(column: Column) -> PipelineCase:
+    """A ControlNet that is not called at partial calls."""
+    case = _controlled(column, PICTURE)
+    case.hold_controlnet = True
     return case
 
 
 def multi_controlnet(column: Column) -> PipelineCase:
     """Two ControlNets, in the pipeline for them."""
-    classes = {"SD": "StableDiffusionControlNetPipeline", "SDXL": "StableDiffusionXLControlNetPipeline"}
-    nets = [_controlnet(column, seed) for seed in (0, 1)] if column.name in classes else []
-    case = _turned_into(column, classes, untested=("motion", "SD3", "Flux"), controlnet=nets)
-    case.arguments |= {"image": [PICTURE, PICTURE.rotate(90)], "controlnet_conditioning_scale": [1.0, 0.5]}
+    if column.name == "Sana":  # whose pipeline takes one
+        raise AbsentError
+    case = _controlled(column, PICTURE, PICTURE.rotate(90))
+    case.arguments |= {"controlnet_conditioning_scale": [1.0, 0.5]}
     return case
 
 
-def controlnet(column: Column) -> PipelineCase | ModelCase:
-    """A ControlNet in the pipeline for it, that ends before the run does; or its residuals alone."""
-    classes = {"SD": "StableDiffusionControlNetPipeline", "SDXL": "StableDiffusionXLControlNetPipeline"}
-    if column.name not in classes:
-        return on_models.controlnet(column)
-    case = _turned_into(column, classes, controlnet=_controlnet(column, 0))
-    case.arguments |= {"image": PICTURE, "control_guidance_end": 0.6}
+def _controlled(column: Column, *pictures: Any) -> PipelineCase:
+    """The pipeline with a ControlNet for each picture."""
+    nets = [_controlnet(column, seed) for seed in range(len(pictures))] if column.name in CONTROLLED else []
+    case = _turned_into(column, CONTROLLED, controlnet=nets if len(nets) > 1 else nets[0] if nets else None)
+    name = {"SD": "image", "SDXL": "image", "motion": "conditioning_frames"}.get(column.name, "control_image")
+    each = [[picture] * 2 if column.name == "motion" else picture for picture in pictures]  # of two frames
+    case.arguments[name] = each if len(each) > 1 else each[0]
     return case
 
 
 def _controlnet(column: Column, seed: int) -> Any:
     with tiny.seeded(seed):
-        net = diffusers.ControlNetModel.from_unet(column.model(), conditioning_embedding_out_channels=(8, 16))
+        if column.name in ("SD", "SDXL", "motion"):
+            unet = tiny.unet2d_condition(layers_per_block=1) if column.name == "motion" else column.model()
+            net = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 16))
+        else:
+            net_class: Any = getattr(diffusers, f"{column.name}ControlNetModel")
+            known = inspect.signature(net_class).parameters
+            config = {name: value for name, value in column.model().config.items() if name in known}
+            few = {"num_layers": 2, "num_single_layers": 1, "force_zeros_for_pooled_projection": False}
+            net = net_class(**config | {name: value for name, value in few.items() if name in known})
     return tiny.lively(net)
 
 

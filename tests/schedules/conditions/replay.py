@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+STREAMS = ("hidden_states", "encoder_hidden_states")
+
 
 class Replay:
     """While it is entered, `model` follows `calls`.
@@ -34,10 +36,11 @@ class Replay:
         self._entered: dict[int, list[torch.Tensor]] = {}
         self._handles = [model.register_forward_pre_hook(self._next)]
         for cut in {call for call in calls if call != "full"}:
-            first, *last = map(model.get_submodule, cuts[cut].split(" to "))
-            if last:
+            first = model.get_submodule(cuts[cut].split(" to ")[0])
+            if " to " in cuts[cut]:
                 self._handles.append(first.register_forward_pre_hook(partial(self._enter, cut), with_kwargs=True))
-                self._handles.append(last[0].register_forward_hook(partial(self._leave, cut)))
+                after = model.get_submodule(_block_after(model, cuts[cut].split(" to ")[1]))
+                self._handles.append(after.register_forward_pre_hook(partial(self._leave, cut), with_kwargs=True))
             else:
                 self._handles.append(first.register_forward_pre_hook(partial(self._join, cut), with_kwargs=True))
 
@@ -71,15 +74,30 @@ class Replay:
         return (entering, *others), {}
 
     def _enter(self, cut: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found = inspect.signature(block.forward).bind(*args, **kwargs).arguments
-        self._entered[cut] = [found[name] for name in ("encoder_hidden_states", "hidden_states") if name in found]
+        bound = inspect.signature(block.forward).bind(*args, **kwargs)
+        self._entered[cut] = [bound.arguments[name] for name in _streams(bound)]
 
-    def _leave(self, cut: int, _block: nn.Module, _args: Any, output: Any) -> Any:
-        """The output of the last block that partial calls leave out: with text, (text, image)."""
-        left = list(output) if isinstance(output, tuple) else [output]
-        entered = self._entered[cut][-len(left) :]
+    def _leave(self, cut: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What enters the first block behind those that partial calls leave out: the streams that have entered them."""
+        bound = inspect.signature(block.forward).bind(*args, **kwargs)
+        names = _streams(bound)
         if self._now() == "full":
-            self._kept[cut] = [after - before for before, after in zip(entered, left, strict=True)]
+            entered = zip(names, self._entered[cut], strict=True)
+            self._kept[cut] = [bound.arguments[name] - before for name, before in entered]
         elif self._now() == cut:
-            left = [before + added for before, added in zip(entered, self._kept[cut], strict=True)]
-        return tuple(left) if isinstance(output, tuple) else left[0]
+            for name, before, added in zip(names, self._entered[cut], self._kept[cut], strict=True):
+                bound.arguments[name] = before + added
+        return bound.args, bound.kwargs
+
+
+def _streams(bound: inspect.BoundArguments) -> list[str]:
+    return [name for name in STREAMS if isinstance(bound.arguments.get(name), torch.Tensor)]
+
+
+def _block_after(model: nn.Module, name: str) -> str:
+    """The block that runs behind another one: the next of its list, or the first of the next list."""
+    path, _, index = name.rpartition(".")
+    if int(index) + 1 < len(model.get_submodule(path)):  # type: ignore[arg-type]
+        return f"{path}.{int(index) + 1}"
+    lists = [child for child, module in model.named_children() if isinstance(module, nn.ModuleList)]
+    return f"{lists[lists.index(path) + 1]}.0"

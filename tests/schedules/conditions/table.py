@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.schedules.conditions import on_models, on_pipelines
-from tests.schedules.conditions.cases import AbsentError, UntestedError
+from tests.schedules.conditions.cases import AbsentError
 from tests.schedules.conditions.families import COLUMNS, Column
 
 PAGE = Path(__file__).parents[3] / "docs" / "support.md"
@@ -16,6 +16,7 @@ BEGIN, END = "<!-- the table: python -m tests.schedules.conditions.table -->\n",
 ROWS: dict[str, Callable[[Column], Any]] = {
     "ControlNet": on_pipelines.controlnet,
     "several ControlNets": on_pipelines.multi_controlnet,
+    "ControlNet, held at partial calls": on_pipelines.held_controlnet,
     "T2I-Adapter": on_pipelines.t2i_adapter,
     "IP-Adapter": on_models.ip_adapter,
     "LoRA (PEFT), with a scale": on_models.lora_with_scale,
@@ -58,8 +59,6 @@ def outcome(row: str, column: Column) -> str:
         found: str = ROWS[row](column).outcome()
     except AbsentError:
         return "-"
-    except UntestedError:
-        return "untested"
     return found
 
 
