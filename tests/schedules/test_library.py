@@ -49,7 +49,9 @@ def test_ours_fit_the_bundled_model_and_are_measured_on_held_out_seeds(name: str
 def test_there_are_some_of_each_and_no_others() -> None:
     assert OURS
     assert len(published()) == 20
-    with pytest.raises(ScheduleError, match="preset: found 'x', expected one of bundled-2x, ldm-4-g-n10"):
+    with pytest.raises(
+        ScheduleError, match=r"preset: found 'x', expected one of bundled-1\.5x, bundled-2x, bundled-3x"
+    ):
         preset("x")
     with pytest.raises(ScheduleError, match="preset"):
         preset("../library/bundled-2x")

@@ -82,8 +82,8 @@ def words(info: PredictorInfo, agreement: Agreement | None) -> str:
     if info.problem is not None:
         return f"No schedules were predicted: {info.problem}"
     cost = (
-        f"The predictor was measured on {info.samples} of the search seeds, which took as much as {info.runs:.1f} plain "
-        "generations of all search seeds."
+        f"The predictor was measured on {info.samples} of the search seeds, which took as much as {info.runs:.1f} "
+        "plain generations of all search seeds."
     )
     if agreement is None:
         return f"Too few schedules were measured to judge the predictor. {cost}"
