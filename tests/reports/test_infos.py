@@ -93,6 +93,8 @@ def test_timeline_counts_and_says() -> None:
     assert info.intervals == (3, 2, 1)
     assert info.sentence == "6 calls: 3 full, 3 partial at cuts 0, 2; a full call every 1 to 3 calls"
     assert timeline_info(Schedule(calls=("full", "full"))).sentence == "2 calls: 2 full, 0 partial"
+    short = timeline_info(Schedule(calls=("full", "full", 0)).extrapolated(1, 0.75))
+    assert short.feature == "the feature 0.75 of the way along the line through those of the last 2 full calls"
     adaptive = timeline_info(Schedule(calls=("full", 0)).adaptive(0.1))
     assert adaptive.sentence == "2 calls: 1 full, 1 partial at cut 0, or full where the input changed by more than 0.1"
 

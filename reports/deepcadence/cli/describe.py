@@ -19,7 +19,8 @@ def describe(schedule: Schedule) -> str:
 def _reuse(schedule: Schedule) -> str:
     match schedule.reuse.mode:
         case "extrapolate":
-            return f", extrapolated by order {schedule.reuse.order}"
+            alpha = "" if schedule.reuse.alpha in (None, 1) else f", alpha {schedule.reuse.alpha:g}"
+            return f", extrapolated by order {schedule.reuse.order}{alpha}"
         case "adaptive":
             return f", or full where the input changed by more than {schedule.reuse.threshold:g}"
         case _:

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 class TimelineInfo:
     """The calls of a schedule. `calls[t]` is None for a full call and the cut for a partial one.
 
-    `order` is 0 where features are held, 1 or 2 where they are extrapolated along a line or a parabola. `threshold` is
-    that of an adaptive schedule, whose partial calls may go on to full ones; None for others.
+    `order` is 0 where features are held, 1 or 2 where they are extrapolated along a line or a parabola, `alpha` of the
+    way. `threshold` is that of an adaptive schedule, whose partial calls may go on to full ones; None for others.
     """
 
     calls: tuple[int | None, ...]
     cuts: tuple[int, ...]
     full_calls: tuple[int, ...]
     order: int = 0
+    alpha: float = 1.0
     threshold: float | None = None
 
     @property
@@ -46,7 +47,8 @@ class TimelineInfo:
         """Which feature a partial call uses, in words."""
         if self.order:
             curve = "line" if self.order == 1 else "parabola"
-            return f"the feature on the {curve} through those of the last {self.order + 1} full calls"
+            way = "on" if self.alpha == 1 else f"{self.alpha:g} of the way along"
+            return f"the feature {way} the {curve} through those of the last {self.order + 1} full calls"
         return "the feature that the last full call stored"
 
     @property
@@ -76,6 +78,7 @@ def timeline_info(schedule: Schedule) -> TimelineInfo:
         cuts=schedule.cuts,
         full_calls=schedule.full_calls,
         order=reuse.order or 0,
+        alpha=1.0 if reuse.alpha is None else reuse.alpha,
         threshold=reuse.threshold,
     )
 
