@@ -30,7 +30,8 @@ class Side:
         self.adaptive = schedule.reuse.mode == "adaptive"
         self.views = family.views(model, schedule.cuts)
         self.midway = family.midway(model, schedule.cuts) if self.adaptive else None
-        self.sample, self.kept = parameter_names(model)[0], (self.reuse.order or 0) + 1
+        order = 0 if self.reuse.alpha == 0 else self.reuse.order or 0
+        self.sample, self.kept = parameter_names(model)[0], order + 1
         self.fulls: list[tuple[int, dict[int, torch.Tensor], dict[int, torch.Tensor]]] = []  # the latest first
         self.shape: torch.Size | None = None
         self.did: list[str] = []

@@ -116,7 +116,8 @@ def test_search_wants_a_target(invoke: Invoke, ddim_folder: Path, profile: Path)
     result = invoke("search", ddim_folder, "--profile", profile)
     assert result.exit_code == 2
     assert "--target-speedup" in result.stderr
-    assert "--max-macs or --min-quality" in result.stderr
+    assert "--max-macs 200G" in result.stderr
+    assert "--min-quality psnr=30" in result.stderr
 
 
 @pytest.mark.parametrize(
