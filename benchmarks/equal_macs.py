@@ -41,14 +41,17 @@ from deepcadence.search.contenders import best_uniform, most_steps
 CHOICE = "deepcadence"
 SEARCH_COLUMNS = {"target": ("target", ".3g"), "cost": ("plain generations", ".1f"), "predictor": ("predictor", "s")}
 REUSES: tuple[tuple[str, Literal[0, 1]], ...] = (("extrapolated", 1), ("held", 0))
+CARRIED_OVER = "of the bundled model"
 MARKERS = {
     CHOICE: "o",
+    CARRIED_OVER: "P",
     "uniform, extrapolated": "s",
     "uniform, held": "D",
     "(c, p), extrapolated": "v",
     "(c, p), held": "^",
     "fewer steps": "x",
 }
+BUDGET = {"uniform": 4, "predicted": 12, "trials": 0}
 SHORTLIST = 4
 GRID_SAMPLES = 2
 COLUMNS = {
@@ -62,9 +65,9 @@ COLUMNS = {
 }
 
 
-def study(workload: Workload, target: float, arguments: argparse.Namespace) -> StudyResult:
-    """A few baselines and what the predictor proposes for the target; resumed where it was stopped."""
-    arguments.work.mkdir(parents=True, exist_ok=True)
+def study(workload: Workload, target: float, work: Path) -> StudyResult:
+    """A few baselines and what the predictor proposes for the target; kept in `work`, resumed where it was stopped."""
+    work.mkdir(parents=True, exist_ok=True)
     with Progress() as bars:
         tasks: dict[str, Any] = {}
 
@@ -75,12 +78,12 @@ def study(workload: Workload, target: float, arguments: argparse.Namespace) -> S
 
         return run_study(
             workload,
-            storage=arguments.work / f"study-{target:g}.db",
-            trials=arguments.trials,
-            max_uniform=arguments.uniform,
+            storage=work / f"study-{target:g}.db",
+            trials=BUDGET["trials"],
+            max_uniform=BUDGET["uniform"],
             max_published=1,
             fewer_steps=(),
-            max_predicted=arguments.predicted,
+            max_predicted=BUDGET["predicted"],
             target_speedup=target,
             progress=show,
         )
@@ -119,7 +122,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         load_pipeline("bundled"), steps=CALLS, seeds=tuple(range(arguments.search_seeds)), batch_size=32
     )
     table = measured_grid(functools.partial(bundled, "bundled", GRID_SAMPLES, "cpu"), arguments.grid)
-    results = {target: study(workload, target, arguments) for target in arguments.targets}
+    results = {target: study(workload, target, arguments.work) for target in arguments.targets}
     seeds = held_out_seeds(results[arguments.targets[0]], arguments.held_out)
     evaluator = Evaluator(workload.replace(seeds=seeds))
     found = {
@@ -129,12 +132,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "held_out_samples": arguments.held_out,
         "search_seeds": arguments.search_seeds,
-        "searches": [
-            {"target": target, "cost": result.search_cost, "predictor": result.predictor_words}
-            for target, result in results.items()
-        ],
+        "searches": costs(results),
         "rows": compare(found, evaluator),
     }
+
+
+def costs(results: Mapping[float, StudyResult]) -> list[dict[str, Any]]:
+    """What the study of each target cost, and how far its predictor was right."""
+    return [
+        {"target": target, "cost": result.search_cost, "predictor": result.predictor_words}
+        for target, result in results.items()
+    ]
 
 
 def compare(found: dict[float, dict[str, Candidate | None]], evaluator: Evaluator) -> list[dict[str, Any]]:
@@ -220,9 +228,6 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--targets", nargs="+", type=float, default=[1.5, 2.0, 3.0, 4.0])
     parser.add_argument("--search-seeds", type=int, default=16)
     parser.add_argument("--held-out", type=int, default=256)
-    parser.add_argument("--predicted", type=int, default=12, help="of the predictor's front; more at the target")
-    parser.add_argument("--trials", type=int, default=0, help="schedules that the search in (c, p) tries as well")
-    parser.add_argument("--uniform", type=int, default=4, help="uniform baselines of each reuse in the study")
     parser.add_argument("--work", type=Path, default=Path("runs/equal-macs"), help="the studies")
     parser.add_argument("--grid", type=Path, default=Path(f"runs/samplers/grid-{GRID_SAMPLES}.jsonl"))
     parser.add_argument("--out", type=Path, help="write OUT.json, OUT.md and OUT.svg")

@@ -1,10 +1,10 @@
-"""The settings that a search chose on the bundled model, on another one: another architecture, and other data.
+"""The same on another model: another architecture, and other data. Do the search's settings hold, do schedules?
 
 Trains a small class-conditional diffusion transformer on handwritten digits (8x8 pixels, enlarged to 16x16, from
-scikit-learn), in --work, where it is resumed; then makes the table of `equal_macs` for it. What is called deepcadence
-there was searched on the bundled model: full calls, cuts by number (the outermost stays the outermost) and reuse are
-those that --settings, a result of `equal_macs`, names for each target. The others choose their settings here, on search
-seeds, among what costs no more than that on this model. Prints a table, and with --out writes PATH.md, .json and .svg.
+scikit-learn), in --work, where it is resumed; then makes the table of `equal_macs` for it. The search has the settings
+and the budget that were chosen on the bundled model. Beside it stands what it found there: full calls, cuts by number
+(the outermost stays the outermost) and reuse are those that --settings, a result of `equal_macs`, names for each
+target. That saves what it saves here. Prints a table, and with --out writes PATH.md, .json and .svg.
 """
 
 from __future__ import annotations
@@ -20,13 +20,23 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, DiTTransformer2DModel, ImagePipelineOutput
 from torch import nn
 
-from benchmarks.equal_macs import CHOICE, COLUMNS, compare, contenders, finish
+from benchmarks.equal_macs import (
+    CARRIED_OVER,
+    CHOICE,
+    COLUMNS,
+    SEARCH_COLUMNS,
+    compare,
+    contenders,
+    costs,
+    finish,
+    study,
+)
 from benchmarks.grid import CALLS, measured_grid
 from benchmarks.measuring import machine, markdown_table
 from deepcadence.probe import Workload
 from deepcadence.probe.bundled.train import Subject, build_scheduler, train
 from deepcadence.schedules import denoiser, family_of
-from deepcadence.search import Candidate, Evaluator, held_out_seeds, run_study
+from deepcadence.search import Candidate, Evaluator, held_out_seeds, select
 
 SIZE = 16
 CLASSES = 10
@@ -99,23 +109,23 @@ SUBJECT = Subject(
 )
 
 
-def transferred(settings: Path, workload: Workload, num_calls: int) -> list[Candidate]:
-    """What a search chose on the bundled model, cuts by number, for this one, which may have fewer."""
+def carried_over(settings: Path, workload: Workload, num_calls: int) -> dict[float, Candidate]:
+    """What a search chose on the bundled model for each target, cuts by number, for this one, which may have fewer."""
     model = denoiser(workload.pipeline)
     innermost = max(family_of(model).cuts(model))
     rows = [row for row in json.loads(settings.read_text())["rows"] if row["name"] == CHOICE]
-    found = [
-        Candidate(
-            origin="predicted",
-            label=f"as chosen for {row['target']:g}x",
+    found = {
+        row["target"]: Candidate(
+            origin="nonuniform",
+            label=f"as chosen there for {row['target']:g}x",
             calls=tuple(call if call == "full" else min(call, innermost) for call in row["calls"]),
             steps=workload.steps,
             order=row["order"],
             alpha=row.get("alpha", 1.0),
         )
         for row in rows
-    ]
-    if not found or any(len(candidate.calls or ()) != num_calls for candidate in found):
+    }
+    if not found or any(len(candidate.calls or ()) != num_calls for candidate in found.values()):
         raise SystemExit(
             f"{settings} has no rows of {CHOICE!r} with {num_calls} calls; expected a result of equal_macs"
         )
@@ -137,19 +147,20 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All rows."""
     workload = digits(arguments.work / "pipeline", arguments.search_seeds)
     grid = measured_grid(functools.partial(digits, arguments.work / "pipeline", 10), arguments.work / "grid.jsonl")
-    baselines = run_study(workload, storage=arguments.work / "study.db", trials=0, max_predicted=0, orders=(0, 1))
-    evaluator = Evaluator(workload.replace(seeds=held_out_seeds(baselines, arguments.held_out)))
+    results = {target: study(workload, target, arguments.work) for target in arguments.targets}
+    evaluator = Evaluator(workload.replace(seeds=held_out_seeds(results[arguments.targets[0]], arguments.held_out)))
+    over = carried_over(arguments.settings, workload, evaluator.num_calls)
     found = {}
-    for chosen in transferred(arguments.settings, workload, evaluator.num_calls):
-        macs = chosen.schedule().mean_macs(evaluator.macs.full, evaluator.macs.partial)
-        target = evaluator.macs.full / macs
-        found[round(target, 3)] = contenders(target, workload, baselines, evaluator, chosen, grid)
+    for target, result in results.items():
+        chosen = select(result, target_speedup=target)
+        found[target] = contenders(target, workload, result, evaluator, chosen, grid) | {CARRIED_OVER: over.get(target)}
     return {
         "settings": str(arguments.settings),
         "images_seen": arguments.images,
         "full_macs": evaluator.macs.full,
         "held_out_samples": arguments.held_out,
         "search_seeds": arguments.search_seeds,
+        "searches": costs(results),
         "rows": compare(found, evaluator),
     }
 
@@ -159,10 +170,13 @@ def markdown(result: dict[str, Any]) -> str:
     return (
         f"# On a second model\n\n`{result['command']}`\n\n{machine(result['environment'])}. A class-conditional DiT of "
         f"digits, {result['full_macs'] / 1e9:.3f} GMACs a call, trained on {result['images_seen']:,} images, 50 DDIM "
-        f"steps. deepcadence: as chosen on the bundled model (`{result['settings']}`), nothing searched here; each "
-        f"target is what that saves on this model. The others chose here, on {result['search_seeds']} seeds, within "
-        f"the same MACs. {result['held_out_samples']} held-out samples with 95% bootstrap intervals; differences are "
-        f"paired.\n\n![PSNR against MACs]({result['plot']})\n\n" + markdown_table(result["rows"], COLUMNS)
+        f"steps. The search has the settings and the budget that it had on the bundled model; uniform schedules and "
+        f"(c, p) chose on the same {result['search_seeds']} seeds, within the same MACs. What is called {CARRIED_OVER} "
+        f"was searched there (`{result['settings']}`) and saves what it saves here. {result['held_out_samples']} "
+        f"held-out samples with 95% bootstrap intervals; differences are paired.\n\n![PSNR against MACs]"
+        f"({result['plot']})\n\n{markdown_table(result['rows'], COLUMNS)}\nWhat the searches cost, all baselines "
+        f"included, in plain generations of the search seeds:\n\n"
+        f"{markdown_table(result['searches'], SEARCH_COLUMNS)}"
     )
 
 
@@ -170,6 +184,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.second_model", description=__doc__)
     parser.add_argument("--images", type=int, default=100_000, help="images to see in training, resumed ones included")
+    parser.add_argument("--targets", nargs="+", type=float, default=[1.5, 2.0, 3.0])
     parser.add_argument("--settings", type=Path, default=Path("reports/results/benchmark-equal-macs.json"))
     parser.add_argument("--search-seeds", type=int, default=16)
     parser.add_argument("--held-out", type=int, default=256)
