@@ -36,7 +36,8 @@ def predicted_front(predictor: Predictor, count: int, target_speedup: float | No
     front = _front(found)
     front = _front([*front, *_improved(predictor, _thinned(front, 2 * count))])
     near = [] if target_speedup is None else best_within(predictor, target_speedup, found, front)
-    return sorted([*_thinned(front, count), *near], key=lambda point: point.price)
+    different = {point.calls.tobytes(): point for point in (*_thinned(front, count), *near)}
+    return sorted(different.values(), key=lambda point: point.price)
 
 
 def best_within(predictor: Predictor, target_speedup: float, *starts: list[Point]) -> list[Point]:

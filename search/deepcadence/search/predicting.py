@@ -58,14 +58,12 @@ def predict(
     predicted: dict[str, float] = {}
     for order, alpha in reuses:
         predictor = Predictor(effects, macs, alpha=alpha)
-        name, few = "predicted", max(1, count // len(reuses))
         if again and target_speedup is not None:
-            name, front = (
-                f"predicted for {target_speedup:g}x,",
-                best_within(predictor, target_speedup, paths(predictor)),
-            )
+            name = f"predicted for {target_speedup:g}x,"
+            front = best_within(predictor, target_speedup, paths(predictor))
         else:
-            front = predicted_front(predictor, few, target_speedup)
+            name = "predicted"
+            front = predicted_front(predictor, max(1, count // len(reuses)), target_speedup)
         found = [
             _candidate(predictor, f"{name} {number}", point, space.steps, order, alpha)
             for number, point in enumerate(front, 1)
