@@ -80,7 +80,7 @@ def light_readers(work: Path) -> list[Reader]:
         ),
         Reader("storage-url", 50, _URLS, mutate, _url, lambda url, _: storage_url(url) == url, named=False),
         Reader("image", 50, _images(work), mutate, _pairs, lambda *_: True, "with/seed-0.png", _image_folder(work)),
-        Reader("config", 40, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
+        Reader("config", 15, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
     ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def readers(work: Path) -> list[Reader]:
     schedules = tuple(each.dumps().encode() for each in _schedules())
     return [
         *light_readers(work),
-        Reader("study", 30, (_study(work),), _change_database, _read_study, lambda *_: True, "study.db"),
+        Reader("study", 20, (_study(work),), _change_database, _read_study, lambda *_: True, "study.db"),
         *_models(work),
         Reader("report", 1, schedules, mutate_json, partial(_report, work), lambda *_: True),
     ]
