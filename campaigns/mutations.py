@@ -94,12 +94,19 @@ def _changed(tree: Any, dice: random.Random) -> Any:
             other, name = dice.choice(places)
             container[key] = copy.deepcopy(other[name])
         case 3 if isinstance(container[key], int | float):
-            container[key] = container[key] * dice.choice((-1, 0, 0.5, 2, 10**6, 1e300))
+            container[key] = _scaled(container[key], dice.choice((-1, 0, 0.5, 2, 10**6, 1e300)))
         case 4 if isinstance(container[key], str):
             container[key] += dice.choice(("x", "\n", "\u2028", "<script>", "\x00", " ", "é"))
         case _:
             container[key] = copy.deepcopy(dice.choice(VALUES))
     return tree
+
+
+def _scaled(value: float, factor: float) -> float:
+    try:
+        return value * factor
+    except OverflowError:  # a whole number beyond a double's range
+        return float("inf")
 
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:

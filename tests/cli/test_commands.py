@@ -50,7 +50,7 @@ def test_probe_used_wrongly(invoke: Invoke, ddim_folder: Path, options: tuple[ob
 
 
 def test_probe_with_prompts(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a cat\n\n  a dog \n")
+    (tmp_path / "prompts.txt").write_text("\ufeffa cat\n\n\ufeff  a dog \n")
     options = ("--steps", 4, "--seeds", 2, "--max-distance", 0, "--device", "cpu", "-o", "p.safetensors")
     assert "prompt" in invoke("probe", sd_folder, *options).stderr
     result = invoke("probe", sd_folder, *options, "--prompts", "prompts.txt")

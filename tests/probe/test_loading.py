@@ -10,6 +10,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from deepcadence.probe import LoadError, load_denoiser_config, load_pipeline
 from deepcadence.schedules import MissingExtraError
@@ -121,6 +122,15 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     (unet / "diffusion_pytorch_model.safetensors").unlink()
     torch.save(tiny.unet2d().state_dict(), unet / "diffusion_pytorch_model.bin")
     with pytest.raises(LoadError, match="the pipeline cannot be loaded"):
+        load_pipeline(folder)
+
+
+def test_a_weight_that_the_files_lack_is_named(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["mid_block.resnets.0.conv1.bias"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(LoadError, match=r"unet: found no weights for mid_block\.resnets\.0\.conv1\.bias, expected"):
         load_pipeline(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,14 @@ def test_a_config_of_something_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": name}))
     with pytest.raises(UnsupportedModelError, match=f"found '{name}', expected a model class of diffusers"):
         load_denoiser_config(tmp_path)
+
+
+def test_the_config_of_a_model_that_cannot_be_cached_is_named(tmp_path: Path) -> None:
+    config = json.loads(tiny.unet2d().to_json_string()) | {"up_block_types": ["UpBlock2D", "UpBlock2D"]}
+    config |= {"down_block_types": ["DownBlock2D", "SkipDownBlock2D"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModelError, match=f"^{re.escape(str(tmp_path))}: UNet2DModel cannot be cached"):
+        count_macs(tmp_path)
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -251,6 +251,9 @@ def test_storages_that_cannot_be_opened(workload: Workload, tmp_path: Path) -> N
         open_storage(tmp_path / "no" / "study.db")
     with pytest.raises(SearchError, match="no database URL"):
         open_storage("://")
+    with pytest.raises(SearchError, match="no database URL") as caught:
+        open_storage("://" + 9_000 * "x")
+    assert len(str(caught.value)) < 300
     with pytest.raises(SearchError, match="cannot open the storage") as caught:
         open_storage("postgresql+psycopg://me:secret@127.0.0.1:1/none")
     assert "secret" not in str(caught.value)

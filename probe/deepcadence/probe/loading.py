@@ -59,7 +59,17 @@ def load_pipeline(
         raise
     except Exception as error:
         raise LoadError(_explain(place, error)) from error
+    _check_complete(pipeline, place)
     return pipeline.to(target)
+
+
+def _check_complete(pipeline: DiffusionPipeline, place: Path | str) -> None:
+    """Raise `LoadError` if the files lack a weight: diffusers warns of that, and leaves it without a value."""
+    for name, component in pipeline.components.items():
+        tensors = component.named_parameters() if isinstance(component, torch.nn.Module) else ()
+        lacking = next((weight for weight, value in tensors if value.is_meta), None)
+        if lacking is not None:
+            raise LoadError(f"{place}: {name}: found no weights for {lacking}, expected all that its config asks for")
 
 
 def _local_index(place: Path) -> dict[str, Any]:

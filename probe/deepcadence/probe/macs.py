@@ -16,7 +16,7 @@ from deepcadence.probe._called import by_row, first_tensor
 from deepcadence.probe._meta import meta_twin
 from deepcadence.probe._paper_rules import paper_rules
 from deepcadence.probe.errors import LoadError
-from deepcadence.schedules import DeepcadenceError, Schedule, denoiser
+from deepcadence.schedules import DeepcadenceError, Schedule, UnsupportedModelError, denoiser
 from deepcadence.schedules.families import Family, family_of
 
 __all__ = ["Counter", "Macs", "count_macs"]
@@ -87,7 +87,7 @@ def count_macs(
     if counter not in ("exact", "paper"):
         raise ValueError(f"counter: found {counter!r}, expected 'exact' or 'paper'")
     twin = _twin(model)
-    family = family_of(twin)
+    family = _family(twin, model)
     layers = family.cuts(twin)
     wanted = sorted(layers if cuts is None else set(cuts))
     unknown = [cut for cut in wanted if cut not in layers]
@@ -128,6 +128,15 @@ def feature_shapes(model: nn.Module, size: tuple[int, ...], cuts: Iterable[int])
     with torch.no_grad():
         features = family.views(twin, cuts).full(**family.example_inputs(twin, size=size, device="meta"))[1]
     return [tuple(by_row(features[cut], 1).shape[1:]) for cut in cuts]
+
+
+def _family(twin: nn.Module, model: Any) -> Family:
+    try:
+        return family_of(twin)
+    except UnsupportedModelError as error:
+        if not isinstance(model, str | Path):
+            raise
+        raise UnsupportedModelError(f"{model}: {error}") from error
 
 
 def _twin(model: Any) -> nn.Module:

@@ -181,7 +181,7 @@ def read_prompts(path: Path | None) -> tuple[str, ...]:
     if len(content) > MAX_PROMPTS_BYTES:
         raise PromptsError(f"{path}: found more than {MAX_PROMPTS_BYTES} bytes, expected one prompt a line")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").replace("\ufeff", "")  # byte-order marks, as joined files have some inside
     except UnicodeDecodeError as error:
         raise PromptsError(
             f"{path}: found bytes that are not UTF-8 ({error.reason}), expected one prompt a line"

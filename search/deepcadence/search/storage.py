@@ -103,7 +103,7 @@ def storage_url(storage: str | Path) -> str:
     url = text if isinstance(storage, str) and "://" in text else f"sqlite:///{Path(text)}"
     file = _sqlite_file(url)
     if file is not None and not file.parent.is_dir():
-        raise SearchError(f"{text}: the folder {file.parent} does not exist; create it first")
+        raise SearchError(f"{_brief(text)}: the folder {_brief(str(file.parent))} does not exist; create it first")
     return url
 
 
@@ -199,7 +199,7 @@ def _sqlite_file(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise SearchError(f"{url!r} is no database URL; expected such as sqlite:///study.db") from error
+        raise SearchError(f"{_brief(url)!r} is no database URL; expected such as sqlite:///study.db") from error
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
@@ -207,4 +207,9 @@ def _sqlite_file(url: str) -> Path | None:
 
 def _shown(url: str) -> str:
     """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    return _brief(make_url(url).render_as_string(hide_password=True))
+
+
+def _brief(text: str) -> str:
+    """The text as an error quotes it: what is not an address at all may be very long."""
+    return text if len(text) <= 200 else f"{text[:200]}..."
