@@ -20,7 +20,7 @@ from deepcadence.cli.console import printable
 from deepcadence.cli.report_inputs import ImagesError, image_pairs
 from deepcadence.cli.workload import PromptsError, read_prompts
 from deepcadence.probe import LoadError, _meta, count_macs, load_pipeline
-from deepcadence.schedules import ScheduleError, import_schedule
+from deepcadence.schedules import ScheduleError, UnsupportedModelError, import_schedule
 from deepcadence.search import HeldOut, SearchError, StudyResult
 from deepcadence.search.storage import open_storage
 from tests import tiny
@@ -117,6 +117,7 @@ def test_only_tables_of_a_study_are_opened(tmp_path: Path) -> None:
         ({"norm_eps": float("nan")}, "config.json: norm_eps: found NaN"),
         ({"sample_size": [3, 5, 7]}, "config.json"),
         ({"_class_name": "../../x"}, "_class_name: found"),
+        ({"sample_size": None}, "config.json: the model's config has no sample_size"),
     ],
 )
 def test_configs_that_ask_for_too_much(
@@ -125,7 +126,7 @@ def test_configs_that_ask_for_too_much(
     monkeypatch.setattr(_meta, "_MAX_MODULES", 3000)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(tiny.unet2d().to_json_string()) | change))
-    with pytest.raises((LoadError, TypeError), match=message):
+    with pytest.raises((LoadError, TypeError, UnsupportedModelError), match=message):
         count_macs(path)
 
 
@@ -154,6 +155,35 @@ def test_a_model_folder_leads_nowhere_else(
     with pytest.raises(LoadError, match=message) as caught:
         load_pipeline(folder)
     assert name in str(caught.value)
+
+
+LONG = 9_000 * "a"  # longer than any name of a file
+
+
+def test_names_of_any_length_are_refused_in_a_short_sentence(model_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model_folder, tmp_path / "model"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"unet": [LONG, LONG]}))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(tiny.unet2d().to_json_string()) | {"act_fn": LONG}))
+    held_out = json.loads(_written(records.held_out(), tmp_path / "held-out.json"))
+    held_out["uniform"][LONG] = held_out["uniform"].pop("steps")
+    (tmp_path / "held-out.json").write_text(json.dumps(held_out))
+    for read, expected in (
+        (lambda: load_pipeline(folder), LoadError),
+        (lambda: load_pipeline(LONG), LoadError),
+        (lambda: count_macs(config), LoadError),
+        (lambda: HeldOut.load(tmp_path / "held-out.json"), SearchError),
+        (lambda: open_storage(LONG + "/study.db"), SearchError),
+    ):
+        with pytest.raises(expected) as caught:
+            read()
+        assert len(str(caught.value)) < 1000
+
+
+def _written(what: HeldOut, path: Path) -> str:
+    what.save(path)
+    return path.read_text()
 
 
 def test_a_model_in_several_files_may_be_large(model_folder: Path, tmp_path: Path) -> None:

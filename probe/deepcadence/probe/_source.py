@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from deepcadence.probe.errors import LoadError
 from deepcadence.schedules import read_at_most
-from deepcadence.schedules.fields import describe
+from deepcadence.schedules.fields import describe, shortened
 
 __all__ = ["check_files", "check_index", "check_sizes", "read_json", "resolve"]
 
@@ -31,13 +32,18 @@ def resolve(model: str | Path) -> Path | str:
     if str(model) == "bundled":
         return bundled.path()
     place = Path(model).expanduser()
-    if place.exists():
+    if _exists(place):
         return place
     if isinstance(model, str) and _HUB_ID.fullmatch(model):
         return model
     raise LoadError(
-        f"found no folder {str(model)!r}; expected a folder, 'bundled', or a hub id that looks like 'owner/name'"
+        f"found no folder {shortened(repr(str(model)), 200)}; expected a folder, 'bundled', or a hub id that looks like 'owner/name'"
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; False for what none could be called, such as a name that is too long."""
+    return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises there
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> 
             continue
         if not (isinstance(library, str) and isinstance(class_name, str)):
             _refuse(place, key, value, "a library and a class")
-        own_code = isinstance(place, Path) and (place / key / f"{library}.py").exists()
+        own_code = isinstance(place, Path) and _exists(place / key / f"{library}.py")
         if own_code or not (library in _LIBRARIES or hasattr(pipelines, library)):
             _refuse(place, key, value, f"a class of {' or '.join(_LIBRARIES)}")
 
@@ -120,6 +126,7 @@ def check_files(place: Path) -> None:
 
 def _refuse(place: Path | str, key: str, found: Any, expected: str) -> None:
     raise LoadError(
-        f"{place}: model_index.json: {key}: found {found!r}, expected {expected}; code that comes with a model is "
-        "never run. If you trust it, load the pipeline yourself and give it to Workload(pipeline=...)"
+        f"{place}: model_index.json: {shortened(key, 60)}: found {shortened(repr(found), 200)}, expected {expected}; "
+        "code that comes with a model is never run. If you trust it, load the pipeline yourself and give it to "
+        "Workload(pipeline=...)"
     )

@@ -13,6 +13,7 @@ from deepcadence.probe._meta import build
 from deepcadence.probe._source import check_sizes, read_json, resolve
 from deepcadence.probe.errors import LoadError
 from deepcadence.schedules import UnsupportedModelError
+from deepcadence.schedules.fields import shortened
 
 __all__ = ["load_denoiser_config"]
 
@@ -37,14 +38,16 @@ def load_denoiser_config(model: str | Path) -> nn.Module:
     check_sizes(config, where)
     name = config.get("_class_name")
     if not isinstance(name, str):
-        raise LoadError(f"{where}: _class_name: found {name!r}, expected the class of a denoiser")
+        raise LoadError(f"{where}: _class_name: found {shortened(repr(name), 200)}, expected the class of a denoiser")
     model_class = getattr(diffusers, name, None)
     if not (isinstance(model_class, type) and issubclass(model_class, diffusers.ModelMixin)):
-        raise UnsupportedModelError(f"{where}: _class_name: found {name!r}, expected a model class of diffusers")
+        raise UnsupportedModelError(
+            f"{where}: _class_name: found {shortened(repr(name), 200)}, expected a model class of diffusers"
+        )
     try:
         return build(model_class, config)
     except Exception as error:
-        raise LoadError(f"{where}: no {name} can be built from this config: {error}") from error
+        raise LoadError(f"{where}: no {name} can be built from this config: {shortened(str(error), 300)}") from error
 
 
 def _from_folder(place: Path) -> tuple[Mapping[str, Any], str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,7 +17,7 @@ from deepcadence.probe._called import by_row, first_tensor
 from deepcadence.probe._meta import meta_twin
 from deepcadence.probe._paper_rules import paper_rules
 from deepcadence.probe.errors import LoadError
-from deepcadence.schedules import DeepcadenceError, Schedule, UnsupportedModelError, denoiser
+from deepcadence.schedules import Schedule, UnsupportedModelError, denoiser
 from deepcadence.schedules.families import Family, family_of
 
 __all__ = ["Counter", "Macs", "count_macs"]
@@ -87,17 +88,27 @@ def count_macs(
     if counter not in ("exact", "paper"):
         raise ValueError(f"counter: found {counter!r}, expected 'exact' or 'paper'")
     twin = _twin(model)
-    family = _family(twin, model)
-    layers = family.cuts(twin)
+    with _named(model):
+        family = family_of(twin)
+        layers = family.cuts(twin)
     wanted = sorted(layers if cuts is None else set(cuts))
     unknown = [cut for cut in wanted if cut not in layers]
     if unknown:
         raise ValueError(f"cuts: found {unknown}, expected some of 0 to {max(layers)}")
-    try:
+    with _named(model):
         return _counted(twin, family, {cut: layers[cut] for cut in wanted}, counter, size)
+
+
+@contextmanager
+def _named(model: Any) -> Iterator[None]:
+    """What goes wrong in the body names the place of the model, if it was given by that."""
+    try:
+        yield
     except Exception as error:
-        if not isinstance(model, str | Path) or isinstance(error, DeepcadenceError):
+        if not isinstance(model, str | Path):
             raise
+        if isinstance(error, UnsupportedModelError):
+            raise UnsupportedModelError(f"{model}: {error}") from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise LoadError(f"{model}: the model of this config cannot be called: {reason}") from error
 
@@ -128,15 +139,6 @@ def feature_shapes(model: nn.Module, size: tuple[int, ...], cuts: Iterable[int])
     with torch.no_grad():
         features = family.views(twin, cuts).full(**family.example_inputs(twin, size=size, device="meta"))[1]
     return [tuple(by_row(features[cut], 1).shape[1:]) for cut in cuts]
-
-
-def _family(twin: nn.Module, model: Any) -> Family:
-    try:
-        return family_of(twin)
-    except UnsupportedModelError as error:
-        if not isinstance(model, str | Path):
-            raise
-        raise UnsupportedModelError(f"{model}: {error}") from error
 
 
 def _twin(model: Any) -> nn.Module:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 __all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
-           "PositiveNumber", "Record", "Sha256", "Text", "Threshold", "describe", "problem"]  # fmt: skip
+           "PositiveNumber", "Record", "Sha256", "Text", "Threshold", "describe", "problem", "shortened"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
@@ -48,7 +48,12 @@ def describe(value: object) -> str:
             return "a very large number"
     else:
         text = f"{type(value).__name__} {value!r}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(text, 60)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning and "...", as an error quotes what may be of any length."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _whole(low: int, high: int, expected: str) -> Callable[[Any], int]:

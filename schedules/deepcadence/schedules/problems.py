@@ -14,6 +14,7 @@ from deepcadence.schedules.fields import describe
 __all__ = ["place_of", "schedule_error"]
 
 _SHOWN = 5
+_LONGEST_KEY = 60
 
 
 def place_of(location: Iterable[str | int]) -> str:
@@ -24,7 +25,7 @@ def place_of(location: Iterable[str | int]) -> str:
             path += f"[{step}]"
         elif step == "[key]":
             continue
-        elif step.isidentifier():
+        elif step.isidentifier() and len(step) <= _LONGEST_KEY:
             path += f".{step}" if path else step
         else:
             path += f"[{describe(step)}]"

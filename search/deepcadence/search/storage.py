@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import logging
+import os
 import sqlite3
 import time
 import warnings
@@ -20,6 +21,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
+from deepcadence.schedules.fields import shortened
 from deepcadence.search.errors import SearchError
 from deepcadence.search.patience import PatientStorage
 
@@ -43,6 +45,7 @@ MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
 _OPENINGS = 5
+_QUOTED = 200  # characters of an address in an error: what is none may be very long
 
 
 def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStorage:
@@ -102,8 +105,9 @@ def storage_url(storage: str | Path) -> str:
     text = str(storage)
     url = text if isinstance(storage, str) and "://" in text else f"sqlite:///{Path(text)}"
     file = _sqlite_file(url)
-    if file is not None and not file.parent.is_dir():
-        raise SearchError(f"{_brief(text)}: the folder {_brief(str(file.parent))} does not exist; create it first")
+    if file is not None and not os.path.isdir(file.parent):  # noqa: PTH112 - `Path.is_dir` raises for a name too long
+        folder = shortened(str(file.parent), _QUOTED)
+        raise SearchError(f"{shortened(text, _QUOTED)}: the folder {folder} does not exist; create it first")
     return url
 
 
@@ -199,7 +203,9 @@ def _sqlite_file(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise SearchError(f"{_brief(url)!r} is no database URL; expected such as sqlite:///study.db") from error
+        raise SearchError(
+            f"{shortened(url, _QUOTED)!r} is no database URL; expected such as sqlite:///study.db"
+        ) from error
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
     return Path(str(parsed.database))
@@ -207,9 +213,4 @@ def _sqlite_file(url: str) -> Path | None:
 
 def _shown(url: str) -> str:
     """The URL without its password."""
-    return _brief(make_url(url).render_as_string(hide_password=True))
-
-
-def _brief(text: str) -> str:
-    """The text as an error quotes it: what is not an address at all may be very long."""
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return shortened(make_url(url).render_as_string(hide_password=True), _QUOTED)
