@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -36,9 +37,8 @@ def resolve(model: str | Path) -> Path | str:
         return place
     if isinstance(model, str) and _HUB_ID.fullmatch(model):
         return model
-    raise LoadError(
-        f"found no folder {shortened(repr(str(model)), 200)}; expected a folder, 'bundled', or a hub id that looks like 'owner/name'"
-    )
+    found = shortened(repr(str(model)), 200)
+    raise LoadError(f"found no folder {found}; expected a folder, 'bundled', or a hub id that looks like 'owner/name'")
 
 
 def _exists(path: Path) -> bool:
@@ -120,8 +120,15 @@ def check_files(place: Path) -> None:
             for name in names.values() if isinstance(names, dict) else ():
                 if not isinstance(name, str) or Path(name).name != name:
                     raise LoadError(f"{path}: weight_map: found {describe(name)}, expected a file in the same folder")
-        elif path.name in ("config.json", "scheduler_config.json"):
+        elif path.name == "config.json":
             check_sizes(read_json(path), str(path))
+        elif path.name == "scheduler_config.json":
+            # DPM-Solver's writes -Infinity, "no bound"; nothing can be allocated by an infinite number.
+            check_sizes({key: value for key, value in read_json(path).items() if not _infinite(value)}, str(path))
+
+
+def _infinite(value: Any) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _refuse(place: Path | str, key: str, found: Any, expected: str) -> None:
