@@ -35,6 +35,15 @@ def test_a_folder_gives_the_pipeline_that_was_saved(folder: Path) -> None:
     assert all(torch.equal(original[name], value) for name, value in pipeline.unet.named_parameters())
 
 
+@pytest.mark.parametrize(
+    "name", ["DDIM", "DPMSolverMultistep", "DPMSolverSinglestep", "DEISMultistep", "UniPCMultistep", "EulerDiscrete"]
+)
+def test_a_sampler_as_diffusers_writes_it(tmp_path: Path, name: str) -> None:
+    scheduler = getattr(diffusers, f"{name}Scheduler")
+    diffusers.DDPMPipeline(tiny.unet2d(), scheduler()).save_pretrained(tmp_path)
+    assert type(load_pipeline(tmp_path).scheduler) is scheduler
+
+
 @pytest.mark.parametrize("dtype", ["float16", torch.bfloat16, None])
 def test_type(tmp_path: Path, dtype: Any) -> None:
     tiny.sd_pipeline().save_pretrained(tmp_path, safe_serialization=True)
