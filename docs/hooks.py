@@ -4,12 +4,16 @@
   tables of every key; `<!-- errors -->` a table of all errors; `<!-- api PACKAGE -->` every public name of a package.
 - Files that lie outside `docs/` (results, changelog, benchmarks) are pages at the place that they have in the
   repository, so that links between them hold.
+- Notebooks are pages as well, with the outputs that are kept in them.
+- Where lines may break in names, and how columns are set, is put right in the HTML: Markdown cannot say it.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import enum
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +23,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
+KINDS = {".html", ".ipynb", ".json", ".md", ".png", ".svg"}  # not what a campaign that runs keeps beside its result
 OUTSIDE = (
     "CHANGELOG.md",
     "SECURITY.md",
@@ -34,9 +39,12 @@ def on_files(files: Files, *, config: Any) -> Files:
     """Add what lies outside `docs/`."""
     for pattern in OUTSIDE:
         for path in sorted(ROOT.glob(pattern)):
-            if path.is_file():
+            if path.suffix in KINDS:
                 name = path.relative_to(ROOT).as_posix()
                 files.append(File.generated(config, name, abs_src_path=str(path)))
+                if path.suffix == ".ipynb":
+                    for made, content in notebook(path).items():
+                        files.append(File.generated(config, f"notebooks/{made}", content=content))
     return files
 
 
@@ -55,17 +63,109 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"<!-- api ([\w.]+) -->", lambda match: api(match[1]), markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Set attributes that share a description, `cut, interval: ...`, as the names that they are.
-
-    In what mkdocstrings makes of them the first is a name with a comma, and the others are its type.
-    """
+def on_page_content(content: str, **_: Any) -> str:
+    """Set attributes that share a description as the names that they are; set tables, and names in the text."""
     shared = r"<b><code>(?:<[^>]*>)*(\w+),(?:<[^>]*>)*</code></b>\s*\(<code>(.*?)</code>\)"
-    return re.sub(shared, lambda match: _names(match[1], *re.findall(r"\w+", re.sub("<[^>]*>", "", match[2]))), html)
+    content = re.sub(
+        shared, lambda match: _names(match[1], *re.findall(r"\w+", re.sub("<[^>]*>", "", match[2]))), content
+    )
+    content = re.sub(r"<table>.*?</table>", lambda match: _table(match[0]), content, flags=re.DOTALL)
+    parts = re.split(r"(<pre.*?</pre>)", content, flags=re.DOTALL)
+    return "".join(part if part.startswith("<pre") else CODE.sub(_code, part) for part in parts)
 
 
 def _names(*names: str) -> str:
+    """`cut, interval: ...`: in what mkdocstrings makes of it the first is a name with a comma, the others its type."""
     return ", ".join(f"<b><code>{name}</code></b>" for name in names)
+
+
+# ---- how lines break, and columns are set
+
+CODE = re.compile(r"([(\[]?)(<a [^>]*>)?<code>([^<]+)</code>(</a>)?([)\].,:;]*)")
+ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
+CELL = re.compile(r"<t[hd][ >].*?</t[hd]>", re.DOTALL)
+SHORT = 22
+
+
+def _code(match: re.Match[str]) -> str:
+    """Code in the text: a short name stays in one piece with the signs about it, a long one breaks between its parts.
+
+    A browser would split `--batch-size` behind each hyphen, and a long path anywhere.
+    """
+    before, link, text, end, after = (group or "" for group in match.groups())
+    words = text.split(" ")
+    if len(words) == 1 and len(text) <= SHORT:
+        whole = f"{before}{link}<code>{text}</code>{end}{after}"
+        return _whole(whole) if before or after or "-" in text else whole
+    parts = " ".join(map(_word, words))
+    return f"{before}{link}<code>{parts}</code>{end}{after}"
+
+
+def _word(word: str) -> str:
+    if len(word) > SHORT:
+        return re.sub(r"(::|[_/])(?=\w)", r"\1<wbr>", word)
+    return _whole(word) if "-" in word else word
+
+
+def _whole(text: str) -> str:
+    return f'<span class="whole">{text}</span>'
+
+
+def _table(table: str) -> str:
+    """A column that holds words begins at the left, whatever its file says; an interval stays on one line."""
+    words = {
+        column
+        for row in ROW.findall(table)
+        for column, cell in enumerate(CELL.findall(row))
+        if cell.startswith("<td") and re.search("[a-z]{4}", re.sub(r"<[^>]*>|&\w+;", "", cell))
+    }
+
+    def set_row(row: re.Match[str]) -> str:
+        column = itertools.count()
+        return CELL.sub(lambda cell: _cell(cell[0], next(column) in words), row[0])
+
+    return ROW.sub(set_row, table)
+
+
+def _cell(cell: str, words: bool) -> str:
+    if words:
+        return cell.replace(' style="text-align: right;"', "")
+    return re.sub(r"\[[^\]<]*\]", lambda interval: _whole(interval[0]), cell)
+
+
+# ---- the notebooks
+
+
+def notebook(path: Path) -> dict[str, str | bytes]:
+    """A notebook as a page, and the pictures of it."""
+    parts, made = [], {}
+    for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(_notebook_prose(source))
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = {kind: "".join(lines) for kind, lines in output.get("data", {}).items()}
+            if "image/png" in data:
+                name = f"{path.stem}-{number}.png"
+                made[name] = base64.b64decode(data["image/png"])
+                parts.append(f"![What the cell above draws]({name})")
+            elif "text/html" in data:
+                rows = re.sub(r"<(table|tr)\b[^>]*>", r"<\1>", data["text/html"])
+                rows = re.sub(r"<th>(.*?)</th>(?=\s*<td>)", r"<td>\1</td>", rows)
+                parts.append(rows[rows.index("<table") : rows.index("</table>")] + "</table>")
+            else:
+                parts.append(f"```{{ .text .output }}\n{''.join(output['text']).rstrip()}\n```")
+    title, first, *others = parts[0].split("\n\n", 2) + parts[1:]
+    here = f"*This is [{path.name}]({path.name}), with the outputs of its last execution.*"
+    return {f"{path.stem}.md": "\n\n".join([title, here, first, *others]) + "\n", **made}
+
+
+def _notebook_prose(text: str) -> str:
+    """Links between notebooks lead to their pages, and those within one to the names that headings have there."""
+    text = re.sub(r"\((\w+)\.ipynb\)", r"(\1.md)", text)
+    return re.sub(r"\(#([^)]*)\)", lambda link: f"(#{re.sub('[^a-z-]', '', link[1].lower())})", text)
 
 
 # ---- the command
@@ -97,11 +197,19 @@ def _command_section(path: str, command: Any) -> str:
 def _dedented(text: str) -> str:
     """Without the marks that click puts into help texts, and with examples as code."""
     plain = (text or "").replace("\b", "").strip()
-    return re.sub(r"^((?:[A-Z][\w -]*: +)?)((?:deepcadence|torchrun) .*)$", r"\1`\2`", plain, flags=re.MULTILINE)
+    plain = re.sub(r"^((?:[A-Z][\w -]*: +)?)((?:deepcadence|torchrun) .*)$", r"\1`\2`", plain, flags=re.MULTILINE)
+    return _options(plain)
+
+
+def _options(text: str) -> str:
+    """With options as code, where they are not yet."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"(?<![\w-])--[a-z][\w-]*", r"`\g<0>`", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _parameter(parameter: Any) -> tuple[str, str]:
-    words = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", r"\|")
+    words = _options(" ".join((getattr(parameter, "help", None) or "").split()).replace("|", r"\|"))
     if isinstance(parameter.default, enum.Enum):
         words += f" One of {', '.join(f'`{choice.value}`' for choice in type(parameter.default))}."
     if not parameter.opts[0].startswith("-"):
@@ -206,15 +314,19 @@ def _directive(package: str, name: str, in_its_own_module: bool) -> str:
 
 
 def error_table() -> str:
-    """Name, bases and meaning of every error."""
-    rows = ["| error | is a | meaning |", "| --- | --- | --- |"]
+    """A table for each package: every error, what else it is, and what it means."""
+    parts = []
     for path in sorted(ROOT.glob("*/deepcadence/*/errors.py"), key=lambda path: "schedules" not in path.parts):
+        package = f"deepcadence.{path.parent.name}"
+        rows = [f"## From {package}", "", "| error | is also a | meaning |", "| --- | --- | --- |"]
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
-                bases = ", ".join(f"`{ast.unparse(base)}`" for base in node.bases)
+                bases = [ast.unparse(base) for base in node.bases]
+                others = ", ".join(f"`{base}`" for base in bases if base != "DeepcadenceError")
                 meaning = " ".join((ast.get_docstring(node) or "").split())
-                rows.append(f"| `deepcadence.{path.parent.name}.{node.name}` | {bases} | {meaning} |")
-    return "\n".join(rows)
+                rows.append(f"| [`{node.name}`][{package}.{node.name}] | {others} | {meaning} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
 
 
 def _source(package: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -30,6 +31,12 @@ for (const e of document.querySelectorAll('.md-content *')) {
   if (e.getBoundingClientRect().right > width + 1) wide.push(e.tagName + ' ' + e.textContent.trim().slice(0, 60));
 }
 return wide;
+"""
+
+
+CUT_OFF = """
+return [...document.querySelectorAll('.md-typeset__scrollwrap')].filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.textContent.trim().slice(0, 60));
 """
 
 
@@ -108,13 +115,52 @@ def test_every_command_and_key_is_there(site: Path) -> None:
     assert not [key for key in json_schema()["properties"] if f"<code>{key}</code>" not in text]
 
 
+def test_notebooks_are_pages_with_all_their_pictures(site: Path) -> None:
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        pictures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", []))
+        text = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
+        found = re.findall(r'<img [^>]*src="?([^" >]+[.]png)', text)
+        assert len(found) == pictures > 0
+        assert all((site / "notebooks" / name).is_file() for name in found)
+        assert f">{path.name}</a>" in text
+        assert (site / "notebooks" / path.name).is_file()
+
+
+def test_names_break_where_a_reader_would(site: Path) -> None:
+    text = (site / "reference" / "command.html").read_text(encoding="utf-8")
+    assert '<span class="whole"><code>--batch-size</code></span>' in text
+    assert '<span class="whole">(<code>--target-speedup</code>,</span>' in text, "an option in a help text is code"
+    text = (site / "support.html").read_text(encoding="utf-8")
+    assert "<code>test_<wbr>runtime.py::<wbr>test_" in text
+
+
+def test_columns_of_words_begin_at_the_left(site: Path) -> None:
+    text = (site / "reports" / "results" / "benchmark-equal-macs.html").read_text(encoding="utf-8")
+    assert "<td>fewer steps</td>" in text
+    assert '<td style="text-align: right;">' in text
+    assert '<span class="whole">[' in text
+
+
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["index", "support", "reference/command", "reference/schedules", "formats/schedule"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index",
+        "support",
+        "reference/command",
+        "reference/schedules",
+        "formats/schedule",
+        "notebooks/02_search_a_schedule",
+        "reports/results/benchmark-equal-macs",
+    ],
+)
 def test_a_page_is_quiet_alone_and_no_wider_than_the_window(
     browser: WebDriver, address: str, name: str, width: int
 ) -> None:
     page = Page.open(browser, f"{address}/{name}.html", width)
     assert page.run("return document.documentElement.scrollWidth") <= width
     assert page.run(WIDE) == []
+    assert width < 1280 or page.run(CUT_OFF) == []
     assert [url for url in page.requests() if not url.startswith((address, "blob:"))] == []
     assert page.console() == []
