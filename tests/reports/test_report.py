@@ -219,7 +219,8 @@ def test_a_loss_is_called_one() -> None:
     page = render_report(held_out=records.held_out(fewer=3.0))
     assert 'class="verdict loses"' in page
     assert "Caching is not worth it here" in page
-    assert "Use fewer steps instead" in page
+    assert "better.</p>" in page, "the first sentence is the headline"
+    assert "<li>Use fewer steps instead.</li>" in page
     assert 'class="verdict undecided"' in render_report(held_out=records.held_out(fewer=0.0))
 
 
