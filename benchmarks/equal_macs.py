@@ -51,7 +51,7 @@ MARKERS = {
     "(c, p), held": "^",
     "fewer steps": "x",
 }
-BUDGET = {"uniform": 4, "predicted": 12, "trials": 0}
+BUDGET = {"uniform": 4, "predicted": 6, "trials": 0}
 SHORTLIST = 4
 GRID_SAMPLES = 2
 COLUMNS = {

@@ -13,7 +13,6 @@ from deepcadence.search.shortest_path import shortest_paths
 _HIGHEST_PRICE = 0.8  # of a run that saves less nobody wants to know more
 _STEEPER = (0.6, 1.0, 1.6)
 _AROUND = 4
-_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -25,41 +24,37 @@ class Point:
     psnr: float
 
 
-def predicted_front(predictor: Predictor, count: int, target_speedup: float | None = None) -> list[Point]:
+def predicted_front(predictor: Predictor, count: int, starts: Calls | None = None) -> list[Point]:
     """About `count` schedules that no other is predicted to beat in both cost and quality, cheapest first.
 
     The shortest paths are exact for the sum of lengths, an upper bound of the length of the sum that the predictor
     takes. From there on, small changes raise the predicted PSNR, less what the MACs are worth there: about the
-    slope of the front itself. The best that save `target_speedup` are among them, if it is given; see `best_within`.
+    slope of the front itself. `starts`, (n, T), replaces the shortest paths as what it begins from.
     """
-    found = paths(predictor)
-    front = _front(found)
+    front = _front(_points(predictor, paths(predictor) if starts is None else starts))
     front = _front([*front, *_improved(predictor, _thinned(front, 2 * count))])
-    near = [] if target_speedup is None else best_within(predictor, target_speedup, found, front)
-    different = {point.calls.tobytes(): point for point in (*_thinned(front, count), *near)}
-    return sorted(different.values(), key=lambda point: point.price)
+    return _thinned(front, count)
 
 
-def best_within(predictor: Predictor, target_speedup: float, *starts: list[Point]) -> list[Point]:
-    """The few schedules that are predicted to be best among those that save `target_speedup`, best first.
+def best_within(predictor: Predictor, target_speedup: float, *starts: Calls) -> list[Point]:
+    """The schedules predicted to be best among those that save `target_speedup`, best first.
 
-    Where small changes that keep to that end, from the best of each of `starts`. The predictor errs by more than they
-    differ, so that more than one is worth measuring, and one that another is predicted to beat by little is, too.
+    Where small changes that keep to that end, from the best of each of `starts`, (n, T).
     """
 
     def score(calls: Calls) -> Floats:
         return np.where(predictor.price(calls) * target_speedup <= 1, predictor.psnr(calls), -np.inf)
 
     ends: list[Calls] = []
-    for points in starts:
-        fitting = [point for point in points if point.price * target_speedup <= 1]
-        best = sorted(fitting, key=lambda point: -point.psnr)[:_NEAR]
-        ends += [climb(point.calls, score, len(predictor.cuts)) for point in best]
+    for calls in starts:
+        scores = score(calls) if len(calls) else np.full(1, -np.inf)
+        if np.isfinite(scores.max()):
+            ends.append(climb(calls[scores.argmax()], score, len(predictor.cuts)))
     found = _points(predictor, np.unique(np.array(ends), axis=0)) if ends else []
-    return sorted(found, key=lambda point: -point.psnr)[:_NEAR]
+    return sorted(found, key=lambda point: -point.psnr)
 
 
-def paths(predictor: Predictor) -> list[Point]:
+def paths(predictor: Predictor) -> Calls:
     """The best schedules for the sum of lengths, by number of full calls: with any one cut, and with mixed cuts."""
     norms = predictor.norms()
     calls, cuts = predictor.num_calls, len(predictor.cuts)
@@ -69,7 +64,7 @@ def paths(predictor: Predictor) -> list[Point]:
         found += [_schedule(choice, full) for _, full in shortest_paths(norms[place], calls)]
     for worth in _worths(predictor, norms):
         found += mixed(norms + worth * predictor.prices[:-1, None, None, None])
-    return _points(predictor, np.unique(np.array(found), axis=0))
+    return np.unique(np.array(found), axis=0)
 
 
 def mixed(losses: Floats) -> list[Calls]:

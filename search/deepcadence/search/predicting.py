@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from typing import Literal
 
 from deepcadence.probe import Macs, ProfileError, Workload, measure_effects
-from deepcadence.schedules import Schedule
 from deepcadence.search.agreement import PredictorInfo
-from deepcadence.search.candidates import Candidate, from_schedule
+from deepcadence.search.candidates import Candidate
 from deepcadence.search.evaluate import Progress
-from deepcadence.search.predicted_front import Point, best_within, paths, predicted_front
 from deepcadence.search.predictor import Predictor
+from deepcadence.search.proposals import CAUTION, Proposals
+from deepcadence.search.regular import regular
 from deepcadence.search.space import SearchSpace
 
 _SAMPLES = 2
 _ORDERS: tuple[Literal[0, 1], ...] = (0, 1)  # of extrapolation
+_HOPELESS = 8.0  # dB: what is predicted to be so far behind the best within the target is not tried for it
 _DEAREST_CUT = 0.6  # a partial call that costs more than this part of a full one is not worth predicting
 
 
@@ -54,30 +55,37 @@ def predict(
         effects = measure_effects(workload.replace(seeds=workload.seeds[:_SAMPLES]), cuts, macs, progress=progress)
     except ProfileError as error:
         return PredictorInfo(problem=str(error))
-    proposed: list[Candidate] = []
+    front: list[Candidate] = []
+    near: list[Candidate] = []
     predicted: dict[str, float] = {}
+    shapes = regular(space, cuts)
     for order, alpha in reuses:
-        predictor = Predictor(effects, macs, alpha=alpha)
-        if again and target_speedup is not None:
-            name = f"predicted for {target_speedup:g}x,"
-            front = best_within(predictor, target_speedup, paths(predictor))
-        else:
-            name = "predicted"
-            front = predicted_front(predictor, max(1, count // len(reuses)), target_speedup)
-        found = [
-            _candidate(predictor, f"{name} {number}", point, space.steps, order, alpha)
-            for number, point in enumerate(front, 1)
-        ]
-        alike = [each for each in (*known, *found) if (each.order, each.alpha) == (order, alpha or 1.0)]
+        predictor = Predictor(effects, macs, alpha=alpha, caution=CAUTION)
+        proposals = Proposals(predictor, space.steps, order, shapes)
+        if not again or target_speedup is None:
+            front += proposals.front(max(1, count // len(reuses)))
+        if target_speedup is not None:
+            near += proposals.within(target_speedup)
+        alike = [each for each in (*known, *front, *near) if (each.order, each.alpha) == (order, alpha or 1.0)]
         predicted |= _values(predictor, alike)
-        proposed += found
     return PredictorInfo(
-        proposed=tuple(proposed),
+        proposed=_different([*front, *_hopeful(near, predicted)]),
         predicted=predicted,
         samples=len(effects.seeds),
         runs=effects.cost / len(workload.seeds),
         targets=(target_speedup,),
     )
+
+
+def _hopeful(near: list[Candidate], predicted: dict[str, float]) -> list[Candidate]:
+    """Those that may turn out to be the best within the target."""
+    best = max((predicted[candidate.key] for candidate in near), default=0.0)
+    return [candidate for candidate in near if predicted[candidate.key] > best - _HOPELESS]
+
+
+def _different(candidates: list[Candidate]) -> tuple[Candidate, ...]:
+    """Each way to run once, named as it was first."""
+    return tuple({each.key: each for each in reversed(candidates)}.values())[::-1]
 
 
 def _strengths(space: SearchSpace, order: int) -> tuple[float, ...]:
@@ -91,12 +99,3 @@ def _values(predictor: Predictor, candidates: Iterable[Candidate]) -> dict[str, 
     known = {key: calls for key, calls in schedules.items() if calls is not None}
     values = predictor.psnr(predictor.encode(list(known.values())))
     return {key: round(float(value), 4) for key, value in zip(known, values, strict=True)}
-
-
-def _candidate(
-    predictor: Predictor, name: str, point: Point, steps: int, order: Literal[0, 1, 2], alpha: float
-) -> Candidate:
-    schedule = Schedule(calls=predictor.decode(point.calls))
-    cuts = ", ".join(map(str, schedule.cuts))
-    label = f"{name}: {len(schedule.full_calls)} full, cut{'s' * (len(schedule.cuts) > 1)} {cuts}"
-    return from_schedule(schedule, origin="predicted", label=label, steps=steps, order=order, alpha=alpha)

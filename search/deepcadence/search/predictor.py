@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,8 @@ Calls = npt.NDArray[np.int64]
 
 FULL = -1
 _MAX_AGE = 48  # a feature older than this counts as this old: bounds the table, and nobody wants such schedules
+_GROWTH = 0.4  # how fast deviations grow by extrapolation, next to what features add of their own; see `Predictor`
+_MOST_GROWTH = 50.0  # its exponent, at most: far beyond what any image can change
 
 
 class Predictor:
@@ -33,19 +36,33 @@ class Predictor:
     f(i1) + a (f(i1) - f(i2)) with a = alpha (j - i1) / (i1 - i2); alpha 0 holds f(i1). As the layers outside the cut
     are nearly linear over such small changes, the error is taken as the same combination of errors.
 
+    What is neglected is not the same for all schedules: an extrapolation makes the deviations of the features that it
+    starts from larger, by a, and a schedule that was chosen for its small sum is one whose errors cancel in it rather
+    than in the run. With `caution` c, the effects of the features of an extrapolation also count one by one, as if they
+    were independent, c times their squares, and each extrapolation lets squared changes grow by exp(0.4 c a^2).
+
     Args:
         effects: what reuse at single calls does.
         macs: cost of the calls.
         alpha: strength of extrapolation; 0 for holding.
+        caution: how much to make of what extrapolations may do beyond what was measured.
     """
 
-    def __init__(self, effects: Effects, macs: Macs, *, alpha: float = 0.0) -> None:
+    def __init__(self, effects: Effects, macs: Macs, *, alpha: float = 0.0, caution: float = 0.0) -> None:
         self.cuts, self.num_calls, self.alpha = effects.cuts, effects.num_calls, alpha
+        self._caution = caution if alpha else 0.0
         self._samples = len(effects.seeds)
         self._ages = min(_MAX_AGE, self.num_calls - 1)
         self._vectors = _every_age(effects, self._ages)
         self.table = self._vectors.reshape(-1, self._vectors.shape[-1])
+        self._squares = np.square(self.table.reshape(len(self.table), self._samples, -1), dtype=np.float64).sum(-1)
         self.prices = np.array([macs.partial[cut] / macs.full for cut in self.cuts] + [1.0])  # FULL is the last one
+
+    def cautious(self, caution: float) -> Predictor:
+        """The same with another caution."""
+        other = copy.copy(self)
+        other._caution = caution if self.alpha else 0.0
+        return other
 
     def encode(self, schedules: Sequence[Sequence[Call]]) -> Calls:
         """Schedules as numbers; their cuts must be among `cuts`."""
@@ -64,7 +81,12 @@ class Predictor:
         """Mean squared change of the image of each sample, for schedules (n, T): (n, samples)."""
         weights = self.weights(calls)
         total = np.asarray(weights @ self.table, dtype=np.float64)
-        return np.asarray(np.square(total).reshape(len(calls), self._samples, -1).sum(-1))
+        summed = np.square(total).reshape(len(calls), self._samples, -1).sum(-1)
+        if not self._caution:
+            return np.asarray(summed)
+        alone = np.asarray(weights.power(2) @ self._squares)
+        growth = np.exp((_GROWTH * self._caution * self._squared_slopes(calls)).clip(max=_MOST_GROWTH))
+        return np.asarray((summed + self._caution * alone) * growth[:, None])
 
     def psnr(self, calls: Calls) -> Floats:
         """Predicted PSNR in dB, the mean over samples, for schedules (n, T): (n,)."""
@@ -86,21 +108,22 @@ class Predictor:
 
     def weights(self, calls: Calls) -> sparse.csr_array:
         """How often each row of the table counts in each schedule: (n, rows)."""
-        count, length = calls.shape
-        where = np.arange(length)
-        full = calls == FULL
-        last = np.maximum.accumulate(np.where(full, where, 0), axis=1)
-        schedule, call = np.nonzero(~full)
-        cut, first = calls[schedule, call], last[schedule, call]
+        schedule, call, first, earlier = _sources(calls)
+        cut = calls[schedule, call]
         columns, values = [self._row(cut, first, call)], [np.ones(len(call))]
         if self.alpha != 0:
-            earlier = np.where(first > 0, last[schedule, np.maximum(first - 1, 0)], first)
             slope = _slope(self.alpha, earlier, first, call)
             columns.append(self._row(cut, earlier, call))
             values = [1 + slope, -slope]
         rows = np.tile(schedule, len(columns))
         data = np.concatenate(values).astype(np.float32)
-        return sparse.csr_array((data, (rows, np.concatenate(columns))), shape=(count, len(self.table)))
+        return sparse.csr_array((data, (rows, np.concatenate(columns))), shape=(len(calls), len(self.table)))
+
+    def _squared_slopes(self, calls: Calls) -> Floats:
+        """The sum over the partial calls of a^2, for schedules (n, T): (n,)."""
+        schedule, call, first, earlier = _sources(calls)
+        squares = np.square(_slope(self.alpha, earlier, first, call))
+        return np.asarray(np.bincount(schedule, weights=squares, minlength=len(calls)), dtype=np.float64)
 
     def _row(self, cut: Calls, source: Calls, call: Calls) -> Calls:
         age = np.clip(call - source, 1, self._ages)
@@ -123,6 +146,19 @@ class Predictor:
         order = calls[:, None, None] <= calls[None, :, None]
         allowed = order & _before(self.num_calls)[None]
         return np.where(allowed[None], np.sqrt(length.clip(min=0)), np.inf)
+
+
+def _sources(calls: Calls) -> tuple[Calls, Calls, Calls, Calls]:
+    """Of each partial call of schedules (n, T): the schedule, the call, and the full calls i1 and i2 before it.
+
+    i2 = i1 stands for a first full call, which has none before it.
+    """
+    full = calls == FULL
+    last = np.maximum.accumulate(np.where(full, np.arange(calls.shape[1]), 0), axis=1)
+    schedule, call = np.nonzero(~full)
+    first = last[schedule, call]
+    earlier = np.where(first > 0, last[schedule, np.maximum(first - 1, 0)], first)
+    return schedule, call, first, earlier
 
 
 def _slope(alpha: float, earlier: Calls, first: Calls, call: Calls) -> Floats:
