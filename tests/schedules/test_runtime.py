@@ -410,6 +410,31 @@ class TestRule7Compile:
         assert run.stats.partial == len(cuts)
         assert counter.frame_count == 1 + len(cuts)
 
+    @pytest.mark.parametrize("order", [0, 1])
+    def test_features_outlive_the_memory_of_cuda_graphs(self, order: int) -> None:
+        """As with mode="reduce-overhead": a graph returns memory that belongs to the graphs, and the next call has it."""
+        returned: list[torch.Tensor] = []
+
+        def backend(module: torch.fx.GraphModule, _inputs: Any) -> Any:
+            def call(*inputs: Any) -> Any:
+                for tensor in returned:
+                    tensor.fill_(torch.nan)
+                returned[:] = module(*inputs)
+                return tuple(returned)
+
+            return call
+
+        pipe = tiny.sd_pipeline()
+        schedule = Schedule(calls=("full", 1, 4, "full", 4, 1))
+        schedule = schedule.extrapolated(order) if order else schedule
+        with cached(pipe, schedule):
+            expected = generate(pipe)
+        torch._dynamo.reset()
+        pipe.unet = torch.compile(pipe.unet, backend=backend, fullgraph=True)
+        with cached(pipe, schedule) as run:
+            torch.testing.assert_close(generate(pipe), expected)
+        assert run.stats.partial == 4
+
     def test_compiled_in_place_is_refused_by_name(self) -> None:
         pipe = tiny.ddim_pipeline()
         pipe.unet.compile(backend="eager")

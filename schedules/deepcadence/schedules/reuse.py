@@ -56,11 +56,17 @@ def _cuts_ahead(calls: Calls, call: int, order: int) -> set[int]:
 
 
 class Features:
-    """The features that a run holds: per cut in use, those of the last full call, or of `order` + 1 full calls."""
+    """The features that a run holds: per cut in use, those of the last full call, or of `order` + 1 full calls.
 
-    def __init__(self, reuse: ReuseInfo, needed: Sequence[frozenset[int]]) -> None:
+    Args:
+        reuse: how they are reused.
+        needed: per call, the cuts whose feature is kept.
+        copies: whether a copy is kept: what a CUDA graph returned is overwritten by the next call.
+    """
+
+    def __init__(self, reuse: ReuseInfo, needed: Sequence[frozenset[int]], *, copies: bool = False) -> None:
         self._order, self._alpha = order_of(reuse), 1.0 if reuse.alpha is None else float(reuse.alpha)
-        self._needed = needed
+        self._needed, self._copies = needed, copies
         self._stored: list[tuple[int, dict[int, torch.Tensor]]] = []  # (call, feature of each cut), the latest first
 
     def __contains__(self, cut: int) -> bool:
@@ -83,7 +89,11 @@ class Features:
     def store(self, call: int, features: Mapping[int, torch.Tensor]) -> None:
         """Keep of the features of a full call those that the schedule may still use."""
         self.make_room()
-        kept = {cut: feature for cut, feature in features.items() if cut in self._needed[call]}
+        kept = {
+            cut: feature.clone() if self._copies else feature
+            for cut, feature in features.items()
+            if cut in self._needed[call]
+        }
         self._stored.insert(0, (call, kept))
 
     def proportions(self, cut: int, call: int) -> list[tuple[int, float]]:

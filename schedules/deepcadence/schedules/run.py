@@ -93,7 +93,7 @@ class Run:
         self.closed = False
         self._state = self._build()
         self._adapters = Adapters(plan.model)
-        self._features = Features(plan.schedule.reuse, plan.needed)
+        self._features = Features(plan.schedule.reuse, plan.needed, copies=plan.compile is not None)
         self._key: dict[str, Any] = {}
         self._calls = self._fulls = self._bytes = 0
         self._macs: int | None = 0
