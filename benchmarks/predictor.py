@@ -33,6 +33,7 @@ from deepcadence.probe.responses import responses
 from deepcadence.probe.reuse_errors import ReuseErrors
 from deepcadence.schedules import ReuseInfo, Schedule, from_full_calls, nonuniform
 from deepcadence.search import Evaluator, Predictor, predicted_front
+from deepcadence.search.proposals import CAUTION
 
 Floats = npt.NDArray[np.float64]
 
@@ -299,8 +300,12 @@ def extrapolated(
     measured = torch.stack(found).double().numpy()
     groups, test = [group for group, _ in schedules], np.arange(len(schedules))
     rows = []
-    for name, alpha in (("as if held, vectors", 0.0), ("**extrapolated, vectors (used)**", 1.0)):
-        predictor = Predictor(effects, macs, alpha=alpha)
+    for name, alpha, caution in (
+        ("as if held, vectors", 0.0, 0.0),
+        ("extrapolated, vectors", 1.0, 0.0),
+        ("**extrapolated, vectors, cautious (used)**", 1.0, CAUTION),
+    ):
+        predictor = Predictor(effects, macs, alpha=alpha, caution=caution)
         values = predictor.psnr(predictor.encode([schedule.calls for _, schedule in schedules]))
         rows.append(judged(name, effects.cost, values, measured, test, groups))
     return rows
@@ -367,7 +372,7 @@ def main() -> None:
     line = extrapolated(effects, workload, arguments.cuts, macs, arguments.schedules // 2)
     other = workload.replace(seeds=held_out)
     points = front(predictor, other, macs, arguments.front)
-    points += front(Predictor(effects, macs, alpha=1.0), other, macs, arguments.front)
+    points += front(Predictor(effects, macs, alpha=1.0, caution=CAUTION), other, macs, arguments.front)
     agreement = correlation(
         np.array([point["predicted"] for point in points]), np.array([point["measured"] for point in points])
     )

@@ -43,7 +43,7 @@ def predict(
         target_speedup: what is wanted; what comes just within it is proposed in any case.
         again: the front was proposed before, for another target: propose only what comes just within this one.
     """
-    cuts = [cut for cut in space.cuts if macs.partial[cut] <= _DEAREST_CUT * macs.full]
+    cuts = useful_cuts(macs, space.cuts)
     if not cuts:
         return PredictorInfo(problem=f"no cut saves more than {1 - _DEAREST_CUT:.0%} of a full call")
     reuses = [(order, alpha) for order in _ORDERS if order in space.orders for alpha in _strengths(space, order)]
@@ -86,6 +86,11 @@ def _hopeful(near: list[Candidate], predicted: dict[str, float]) -> list[Candida
 def _different(candidates: list[Candidate]) -> tuple[Candidate, ...]:
     """Each way to run once, named as it was first."""
     return tuple({each.key: each for each in reversed(candidates)}.values())[::-1]
+
+
+def useful_cuts(macs: Macs, cuts: Iterable[int]) -> list[int]:
+    """Those whose partial calls save enough for the predictor to look at them."""
+    return [cut for cut in cuts if macs.partial[cut] <= _DEAREST_CUT * macs.full]
 
 
 def _strengths(space: SearchSpace, order: int) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Literal
 
@@ -21,10 +22,26 @@ _DIFFERENT = 0.1  # of its calls: a schedule that differs from another in fewer 
 
 
 class Proposals:
-    """What one predictor proposes: for features held, or extrapolated by one strength."""
+    """What one predictor proposes: for features held, or extrapolated by one strength.
 
-    def __init__(self, predictor: Predictor, steps: int, order: Literal[0, 1], shapes: list[Candidate]) -> None:
+    Args:
+        predictor: says what is good.
+        steps: of the sampler.
+        order: of the extrapolation; 0 holds features.
+        shapes: regular schedules.
+        cautions: with these, beside its own, the predictor looks for the best within a target.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        steps: int,
+        order: Literal[0, 1],
+        shapes: list[Candidate],
+        cautions: Sequence[float] = (_MORE_CAUTION, 0.0),
+    ) -> None:
         self._predictor, self._steps, self._order = predictor, steps, order
+        self._predictors = [predictor, *(predictor.cautious(caution) for caution in cautions)]
         self._shapes, self._coded = shapes, predictor.encode([shape.calls or () for shape in shapes])
         self._paths = paths(predictor)
 
@@ -47,10 +64,7 @@ class Proposals:
 
         The predictor errs by more than these differ. At least three, and more where they are cheap.
         """
-        ends = [
-            best_within(self._predictor.cautious(caution), target_speedup, *starts)
-            for caution in (CAUTION, _MORE_CAUTION, 0.0)
-        ]
+        ends = [best_within(predictor, target_speedup, *starts) for predictor in self._predictors]
         chosen: list[Point] = []
         for points in zip_longest(*ends):
             for point in filter(None, points):
