@@ -412,7 +412,7 @@ class TestRule7Compile:
 
     @pytest.mark.parametrize("order", [0, 1])
     def test_features_outlive_the_memory_of_cuda_graphs(self, order: int) -> None:
-        """As with mode="reduce-overhead": a graph returns memory that belongs to the graphs, and the next call has it."""
+        """As with mode="reduce-overhead": what a graph returns is memory that the next call of any graph overwrites."""
         returned: list[torch.Tensor] = []
 
         def backend(module: torch.fx.GraphModule, _inputs: Any) -> Any:
