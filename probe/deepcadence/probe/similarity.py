@@ -17,8 +17,8 @@ class Pairs:
     """Comparisons of call i with call j; each tensor is (rows, T, T), [row, i, j].
 
     Attributes:
-        cosine: <f_i, f_j> / (|f_i| |f_j|).
-        relative_l2: |f_i - f_j| / |f_j|, Euclidean.
+        cosine: `f_i · f_j / (|f_i| |f_j|)`.
+        relative_l2: `|f_i - f_j| / |f_j|`, Euclidean.
         relative_l1: the same with sums of absolute values; None where it was not asked for.
         norms: |f_i|, (rows, T): not finite where a feature is not.
     """

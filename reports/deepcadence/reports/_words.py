@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["MINUS", "TIMES", "partial_call", "shortened", "times"]
+__all__ = ["MINUS", "TIMES", "in_two_lines", "partial_call", "times"]
 
 TIMES: Final = "\u00d7"
 MINUS: Final = "\u2212"
@@ -21,7 +22,6 @@ def partial_call(layers: Iterable[str]) -> str:
     return "leaves out" if any(" to " in layer for layer in layers) else "runs again from"
 
 
-def shortened(text: str, length: int = 44) -> str:
-    """`text` on one line, and cut off with dots where it is longer than `length` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[: length - 1]}…"
+def in_two_lines(text: str, length: int = 36) -> str:
+    """`text` on at most two lines of `length` characters, and cut off with dots where it is longer."""
+    return "\n".join(textwrap.wrap(" ".join(text.split()), length, max_lines=2, placeholder="…"))

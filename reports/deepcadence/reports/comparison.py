@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._origins import ORIGIN_LOOKS
 from deepcadence.reports._style import CHOSEN, SEARCH, axes_or_new, figure_style
-from deepcadence.reports._words import shortened
+from deepcadence.reports._words import in_two_lines
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def plot_comparison(source: ComparisonInfo | HeldOut, ax: Axes | None = None) ->
     """Draws PSNR with its 95% interval per contender, each in its own row and with the marker of its origin."""
     info = source if isinstance(source, ComparisonInfo) else comparison_info(source)
     with figure_style():
-        ax = axes_or_new(ax, 5.0, 0.9 + 0.36 * len(info.rows))
+        ax = axes_or_new(ax, 5.0, 0.9 + 0.42 * len(info.rows))
         for place, row in enumerate(info.rows):
             color, marker, _ = ORIGIN_LOOKS.get(row.origin, (CHOSEN, "o", 0.0))
             low, high = row.psnr.ci95
@@ -83,7 +83,7 @@ def plot_comparison(source: ComparisonInfo | HeldOut, ax: Axes | None = None) ->
             ax.plot([row.psnr.mean], [place], color=color, marker=marker, markersize=7, markeredgewidth=0)
         low, high = info.chosen.psnr.ci95
         ax.axvspan(low, high, color=SEARCH, alpha=0.08, linewidth=0, zorder=0)
-        ax.set_yticks(range(len(info.rows)), [shortened(row.label) for row in info.rows])
+        ax.set_yticks(range(len(info.rows)), [in_two_lines(row.label) for row in info.rows])
         for label in ax.get_yticklabels():
             label.set_parse_math(False)  # a "$" in a label starts no formula
         ax.tick_params(axis="y", length=0)
