@@ -230,6 +230,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=256)
     parser.add_argument("--work", type=Path, default=Path("runs/equal-macs"), help="the studies")
     parser.add_argument("--grid", type=Path, default=Path(f"runs/samplers/grid-{GRID_SAMPLES}.jsonl"))
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write OUT.json, OUT.md and OUT.svg")
     return parser.parse_args(words)
 
@@ -254,7 +255,7 @@ def finish(
 def main() -> None:
     """Search, measure, print, write."""
     arguments = parse_arguments()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     finish("benchmarks.equal_macs", arguments, measure(arguments), markdown)
 
 
