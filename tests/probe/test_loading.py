@@ -64,7 +64,7 @@ def test_a_folder_that_holds_only_the_fp16_variant(tmp_path: Path) -> None:
     assert load_pipeline(tmp_path).unet.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["no_such_folder", "./a/b/c", "/nowhere/at/all", "owner/"])
+@pytest.mark.parametrize("name", ["no_such_folder", "./a", "../a", "./a/b/c", "/nowhere/at/all", "owner/"])
 def test_nothing_there(name: str) -> None:
     for load in (load_pipeline, load_denoiser_config):
         with pytest.raises(LoadError, match=f"found no folder '{name}'; expected a folder, 'bundled', or a hub id"):

@@ -16,7 +16,7 @@ from deepcadence.schedules.fields import describe, shortened
 
 __all__ = ["check_files", "check_index", "check_sizes", "read_json", "resolve"]
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _LIBRARIES = ("diffusers", "transformers")
 _MAX_BYTES = 2**24
 _MAX_NUMBER = 10**8
