@@ -46,6 +46,22 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "given", "sentence"),
+    [
+        (tiny.sd_img2img_pipeline, {}, r"does not run .* \(image was not given; give it in Python, Workload\("),
+        (tiny.sd_img2img_pipeline, {"image": "cat.png"}, "call_kwargs: image: found text, expected a picture; give it"),
+        (tiny.sd_pipeline, {"cross_attention_kwargs": 5}, "does not run with these arguments: AttributeError: "),
+    ],
+)
+def test_what_is_wrong_with_a_picture_or_another_argument(
+    pipeline: Callable[[], Any], given: dict[str, Any], sentence: str
+) -> None:
+    workload = Workload(pipeline(), steps=2, prompts=("a cat",), call_kwargs=given)
+    with pytest.raises(WorkloadError, match=sentence):
+        workload.run([0])
+
+
 def test_a_video_is_one_image_with_its_frames_below_each_other() -> None:
     workload = Workload(
         tiny.text_to_video_pipeline(), steps=2, prompts=("a cat", "a dog"), call_kwargs={**SIZE, "num_frames": 3}

@@ -10,7 +10,7 @@ import torch
 
 from deepcadence.probe.errors import WorkloadError
 
-__all__ = ["arguments", "per_sample"]
+__all__ = ["arguments", "lacking_picture", "per_sample"]
 
 # Set by the workload; `call_kwargs` may not.
 _OURS = (
@@ -75,6 +75,9 @@ def _check(
     ours = [key for key in call_kwargs if key in _OURS]
     if ours:
         raise WorkloadError(f"call_kwargs: found {', '.join(ours)}, which the workload sets itself")
+    for key in _PICTURES:
+        if isinstance(call_kwargs.get(key), str):
+            raise WorkloadError(f"call_kwargs: {key}: found text, expected a picture; {_in_python(key)}")
     # Pipelines of diffusers that take any argument overlook those that they do not name.
     open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()) and not of_diffusers
     unknown = [key for key in call_kwargs if key not in taken and not open_ended]
@@ -89,10 +92,20 @@ def _check_complete(name: str, taken: Mapping[str, inspect.Parameter], chosen: M
     needed = [key for key, each in taken.items() if each.kind in _NAMED and each.default is inspect.Parameter.empty]
     missing = [key for key in needed if key not in chosen]
     if missing:
-        raise WorkloadError(
-            f"{name} needs {', '.join(missing)}: give call_kwargs={{{missing[0]!r}: ...}}, or on the command line "
-            f"--call {missing[0]}=VALUE"
-        )
+        first = missing[0]
+        how = f"give call_kwargs={{{first!r}: ...}}, or on the command line --call {first}=VALUE"
+        raise WorkloadError(f"{name} needs {', '.join(missing)}: {_in_python(first) if first in _PICTURES else how}")
+
+
+def lacking_picture(pipeline: Any, call_kwargs: Mapping[str, Any]) -> str:
+    """What to add to an error of a pipeline that takes a picture and was given none, else nothing."""
+    taken = inspect.signature(pipeline.__call__).parameters
+    lacking = next((key for key in _PICTURES if key in taken and call_kwargs.get(key) is None), None)
+    return f" ({lacking} was not given; {_in_python(lacking)})" if lacking else ""
+
+
+def _in_python(picture: str) -> str:
+    return f"give it in Python, Workload(..., call_kwargs={{{picture!r}: picture}}); no command takes one"
 
 
 def _output_type(pipeline: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 
-from deepcadence.probe._arguments import arguments
+from deepcadence.probe._arguments import arguments, lacking_picture
 from deepcadence.probe._trace import Trace, trace
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import DeepcadenceError
@@ -100,7 +100,7 @@ class Workload:
         if not seeds:
             raise WorkloadError("seeds: found none, expected at least one")
         chosen = arguments(self.pipeline, seeds, steps or self.steps, self.prompts, self.call_kwargs)
-        with _quiet(self.pipeline), _seeded(seeds[0]), _told(self.pipeline):
+        with _quiet(self.pipeline), _seeded(seeds[0]), _told(self.pipeline, self.call_kwargs):
             return self.pipeline(**(chosen | changes))
 
     def trace(self, steps: int | None = None) -> Trace:
@@ -162,15 +162,16 @@ def _quiet(pipeline: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _told(pipeline: Any) -> Iterator[None]:
+def _told(pipeline: Any, call_kwargs: Mapping[str, Any]) -> Iterator[None]:
     """What a pipeline does not like about its arguments, in a sentence that says whose they are."""
     try:
         yield
     except DeepcadenceError:
         raise
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         name, what = type(pipeline).__name__, type(error).__name__
-        raise WorkloadError(f"{name} does not run with these arguments: {what}: {error}") from error
+        hint = lacking_picture(pipeline, call_kwargs)
+        raise WorkloadError(f"{name} does not run with these arguments: {what}: {error}{hint}") from error
 
 
 @contextmanager
