@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import re
@@ -126,6 +127,12 @@ def test_a_model_that_is_not_found(invoke: Invoke, model: str, monkeypatch: pyte
     assert result.stderr.startswith("error: ")
     assert model in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_attempts_to_reach_the_hub_are_not_told(invoke: Invoke, ddim_folder: Path) -> None:
+    logging.getLogger("huggingface_hub").setLevel(logging.WARNING)
+    assert invoke("macs", ddim_folder).exit_code == 0
+    assert not logging.getLogger("huggingface_hub.utils._http").isEnabledFor(logging.WARNING)
 
 
 def test_an_empty_prompt_file(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from deepcadence.cli.limits import macs_number
 from deepcadence.cli.workload import read_call
 from deepcadence.probe import Profile
-from deepcadence.schedules import Schedule
+from deepcadence.schedules import Schedule, uniform
 from deepcadence.search import HeldOut, StudyResult
 from tests import tiny
 from tests.cli.conftest import Invoke
@@ -96,6 +96,7 @@ def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tm
     assert "3 held-out samples" in result.stdout
     assert "fewer steps" in result.stdout
     assert "given up before their last seed, which saved" in result.stderr
+    assert f"next: deepcadence generate {ddim_folder} --schedule schedule.json -o out/" in result.stderr
     assert all(Schedule.load(path).quality for path in (tmp_path / "front").iterdir())
     trials = len(StudyResult.from_storage("sqlite:///study.db").trials)
 
@@ -127,6 +128,8 @@ def test_search_wants_a_target(invoke: Invoke, ddim_folder: Path, profile: Path)
         ("--max-macs", "0", "found '0'"),
         ("--min-quality", "psnr", "expected psnr=VALUE or ssim=VALUE"),
         ("--min-quality", "fid=3", "expected psnr=VALUE or ssim=VALUE"),
+        ("--min-quality", "psnr=101", "expected at most 100, which identical images have"),
+        ("--min-quality", "ssim=nan", "expected at most 1, which identical images have"),
     ],
 )
 def test_search_explains_limits_that_are_none(
@@ -198,6 +201,8 @@ def test_generate_with_a_schedule(invoke: Invoke, ddim_folder: Path, tmp_path: P
     result = invoke("generate", ddim_folder, "--schedule", "s.json", "--seed", 0, "--seed", 7, "-o", "fast")
     assert result.exit_code == 0, result.stderr
     assert "wrote 2 images to fast" in result.stderr
+    lines = [line.split(" (")[0] for line in result.stderr.splitlines() if line.startswith("generating")]
+    assert lines == [f"generating: {done}/{STEPS}" for done in (0, 2, 3, 5, 6)]
     assert "per run 6 calls: 2 full, 4 partial" in result.stderr
     assert invoke("generate", ddim_folder, "--steps", STEPS, "--seed", 7, "-o", "full").exit_code == 0
     assert sorted(path.name for path in (tmp_path / "fast").iterdir()) == ["seed-0.png", "seed-7.png"]
@@ -217,7 +222,26 @@ def test_generate_refuses_another_number_of_calls(invoke: Invoke, ddim_folder: P
     invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "-o", "s.json")
     result = invoke("generate", ddim_folder, "--schedule", "s.json", "--steps", 9)
     assert result.exit_code == 1
-    assert "s.json: calls: found 6 calls, expected 9" in result.stderr
+    assert "s.json: calls: found 6 calls, expected 9, as --steps 9 makes; leave --steps out, or" in result.stderr
+    assert "deepcadence schedule resample s.json --calls 9 -o FILE" in result.stderr
+
+
+def test_another_sampler_is_said_once(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a cat\n")
+    record = json.loads(uniform(STEPS, 3, 0).dumps())
+    record["sampler"] = {"class": "HeunDiscreteScheduler", "steps": STEPS}
+    (tmp_path / "s.json").write_text(json.dumps(record))
+    result = invoke("generate", sd_folder, "--schedule", "s.json", "--prompts", "prompts.txt")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("warning: s.json: sampler.class") == 1
+
+
+def test_no_empty_folder_is_left_behind(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:
+    assert invoke("generate", sd_folder, "-o", "new/out").exit_code == 1
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    assert invoke("generate", sd_folder, "-o", "old").exit_code == 1
+    assert (tmp_path / "old").is_dir()
 
 
 def test_generate_refuses_a_cut_that_the_model_lacks(invoke: Invoke, ddim_folder: Path) -> None:
@@ -322,6 +346,30 @@ def test_report_refuses_images_that_make_no_pairs(invoke: Invoke, folders: tuple
     for seed in (4, 5):
         (folders[0] / f"seed-{seed}.png").unlink()
     assert "no image of the same seed: found 1 and 3 files" in invoke(*report).stderr
+
+
+def test_report_refuses_images_of_different_numbers_of_steps(invoke: Invoke, ddim_folder: Path, tmp_path: Path) -> None:
+    invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "-o", "s.json")
+    invoke("generate", ddim_folder, "--schedule", "s.json", "-o", "cached")
+    invoke("generate", ddim_folder, "--steps", STEPS + 1, "-o", "full")
+    report = ("report", "--schedule", "s.json", "--images", "full", "cached", "-o", "r.html")
+    result = invoke(*report)
+    assert result.exit_code == 1
+    assert "was made in 7 steps and" in result.stderr
+    assert "give `deepcadence generate` the same --steps for both" in result.stderr
+    invoke("generate", ddim_folder, "--steps", STEPS, "-o", "full")
+    assert invoke(*report).exit_code == 0
+
+
+def test_report_is_of_one_model(invoke: Invoke, profile: Path, tmp_path: Path) -> None:
+    record = json.loads(uniform(STEPS, 3, 0).dumps())
+    record["model"] = {"class": "UNet2DModel", "config_sha256": "0" * 64, "cuts": {"0": "x"}}
+    (tmp_path / "s.json").write_text(json.dumps(record))
+    result = invoke("report", "--profile", profile, "--schedule", "s.json", "-o", "r.html")
+    assert result.exit_code == 1
+    assert "a report is about one model: found the profile of UNet2DModel with config" in result.stderr
+    assert "and the schedule of UNet2DModel with config 000000000000" in result.stderr
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_report_refuses_other_formats(invoke: Invoke, tmp_path: Path) -> None:

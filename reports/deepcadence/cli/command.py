@@ -13,6 +13,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from deepcadence.cli.console import printable, quietly, stderr
+from deepcadence.cli.outputs import keep_folders, remove_empty_folders
 from deepcadence.cli.typed import running
 
 INTERRUPTED = 130
@@ -33,13 +34,16 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         debug = ctx.params.get("debug", False)
         _kept.clear()
+        keep_folders()
         try:
             with _plain_warnings(), running(ctx), quietly(ctx.params.get("quiet", False)):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
+            remove_empty_folders()
             stderr().print(f"[bold]stopped.[/] {escape(_kept[-1] if _kept else 'Nothing was written.')}")
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
+            remove_empty_folders()
             if debug or not (sentence := error_sentence(error)):
                 raise
             stderr().print(f"[bold red]error:[/] {escape(printable(sentence))}", soft_wrap=True, highlight=False)
@@ -90,8 +94,11 @@ def _plain_warnings() -> Iterator[None]:
     """Our own warnings as a line each; those of other packages, which the user of a command cannot heed, not at all."""
     from deepcadence.schedules import ScheduleWarning
 
+    shown = set()  # a schedule is checked by the command, and again by the runtime
+
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        if issubclass(category, ScheduleWarning):
+        if issubclass(category, ScheduleWarning) and str(message) not in shown:
+            shown.add(str(message))
             stderr().print(f"[bold yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
 
     with warnings.catch_warnings():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ import typer
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
 from deepcadence.cli.console import note, print_json
 from deepcadence.cli.options import BatchSize, Call, Device, DType, Dtype, Model, Prompts
-from deepcadence.cli.progress import progress
+from deepcadence.cli.progress import Report, progress
 
 if TYPE_CHECKING:
     from deepcadence.probe import Workload
@@ -48,7 +49,8 @@ def generate(
 
     Steps and timestep_spacing are those that the schedule was made with, where it says so.
 
-    The same seed gives the same noise with a schedule and without, so that the images can be compared.
+    The same seed gives the same noise with a schedule and without, so that the images can be compared: give --steps to
+    the run without, as many as the schedule's.
     Images of the same name in the folder are replaced.
 
     Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
@@ -82,21 +84,41 @@ def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[
     from deepcadence.probe.pictures import to_pil
     from deepcadence.schedules import cached
 
+    traced = workload.trace()
+    calls = traced.num_calls * traced.sides * -(-len(workload.seeds) // workload.batch_size)
     began, stats = time.monotonic(), None
     written: list[Path] = []
     attached = cached(workload.pipeline, schedule) if schedule else nullcontext()
-    with attached as handle, progress() as report:
-        report("generating", 0, len(workload.seeds))
+    with attached as handle, progress() as report, _counted(workload, calls, report):
         for seeds in workload.batches():
             for seed, image in zip(seeds, workload.run(seeds), strict=True):
                 written.append(out / f"seed-{seed}.png")
-                write_image(to_pil(image), written[-1])
-            report("generating", len(written), len(workload.seeds))
+                write_image(to_pil(image), written[-1], steps=workload.steps)
             stats = handle.stats if handle else None
     seconds = time.monotonic() - began
     note(f"wrote {len(written)} image{'s' * (len(written) != 1)} to {out} in {seconds:.1f} s{_calls(stats)}")
     images = [{"seed": seed, "file": str(path)} for seed, path in zip(workload.seeds, written, strict=True)]
     return {"images": images, "seconds": round(seconds, 3), "run": None if stats is None else asdict(stats)}
+
+
+@contextmanager
+def _counted(workload: Workload, calls: int, report: Report) -> Iterator[None]:
+    """Inside, each call of the denoiser is reported: one image of a large model takes long."""
+    from deepcadence.schedules import denoiser
+
+    done = 0
+
+    def count(*_: object) -> None:
+        nonlocal done
+        done += 1
+        report("generating", min(done, calls), calls)
+
+    report("generating", 0, calls)
+    hook = denoiser(workload.pipeline).register_forward_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _calls(stats: RunStats | None) -> str:

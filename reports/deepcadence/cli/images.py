@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def write_image(image: Image, path: Path) -> None:
+STEPS = "num_inference_steps"
+"""The text in a PNG that says with how many sampling steps it was made."""
+
+
+def write_image(image: Image, path: Path, *, steps: int | None = None) -> None:
     """Write a PNG atomically."""
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    if steps:
+        text.add_text(STEPS, str(steps))
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", pnginfo=text)
     write_atomically(path, buffer.getvalue())

@@ -8,7 +8,8 @@ from enum import StrEnum
 import typer
 
 _FACTORS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
-_METRICS = ("psnr", "ssim")
+_MOST = {"psnr": 100.0, "ssim": 1.0}
+"""What identical images have; the first is `deepcadence.search.PSNR_CAP`."""
 
 
 class Cost(StrEnum):
@@ -39,6 +40,11 @@ def quality_limits(texts: Iterable[str]) -> dict[str, float]:
             found[metric] = float(value)
         except ValueError:
             metric = ""
-        if metric not in _METRICS:
+        if metric not in _MOST:
             raise typer.BadParameter(f"found {text!r}, expected psnr=VALUE or ssim=VALUE", param_hint="--min-quality")
+        if not found[metric] <= _MOST[metric]:
+            raise typer.BadParameter(
+                f"found {text!r}, expected at most {_MOST[metric]:g}, which identical images have",
+                param_hint="--min-quality",
+            )
     return found

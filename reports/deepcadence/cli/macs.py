@@ -46,9 +46,11 @@ def macs(
 
     Example:  deepcadence macs ./stable-diffusion-v1-5 --json
     """
+    from deepcadence.cli.workload import quiet_libraries
     from deepcadence.probe import count_macs, load_denoiser_config
 
     with busy(f"counting the MACs of {model}"):
+        quiet_libraries()
         counted = count_macs(load_denoiser_config(model), counter=counter.value)
     if as_json:
         print_json(_record(model, counted))

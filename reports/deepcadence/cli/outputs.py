@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 from deepcadence.schedules import DeepcadenceError
 
 _HEAD_BYTES = 1 << 20
+_made: list[Path] = []
 
 
 class Kind(StrEnum):
@@ -59,13 +61,28 @@ def check_folder(folder: Path) -> Path:
     Raises:
         OutputError: it is a file, or cannot be made or written to.
     """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from None
     if not os.access(folder, os.W_OK):
         raise OutputError(f"cannot write to the folder {folder}: choose another with -o")
+    _made.extend(missing)
     return folder
+
+
+def keep_folders() -> None:
+    """Forget which folders were made: those made until now stay."""
+    _made.clear()
+
+
+def remove_empty_folders() -> None:
+    """Remove the folders that were made for output, where none came."""
+    for folder in _made:
+        with suppress(OSError):  # it holds something
+            folder.rmdir()
+    _made.clear()
 
 
 def _is(path: Path, kind: Kind) -> bool:

@@ -89,15 +89,18 @@ def _load(
     profile: Path | None, study: str | None, study_name: str, schedule: Path | None, images: tuple[Path, Path] | None
 ) -> dict[str, Any]:
     """What `write_report` and `write_figures` take."""
-    from deepcadence.cli.report_inputs import image_pairs
+    from deepcadence.cli.report_inputs import check_one_model, image_pairs
     from deepcadence.probe import Profile
     from deepcadence.schedules import Schedule
     from deepcadence.search import StudyResult
 
     loaded = Schedule.load(schedule) if schedule else None
+    profiled = Profile.load(profile) if profile else None
+    studied = StudyResult.from_storage(study, study_name) if study else None
+    check_one_model(profiled, studied, loaded)
     return {
-        "profile": Profile.load(profile) if profile else None,
-        "study": StudyResult.from_storage(study, study_name) if study else None,
+        "profile": profiled,
+        "study": studied,
         "held_out": find_held_out(schedule, loaded) if schedule and loaded else None,
         "schedule": loaded,
         "images": image_pairs(*images) if images else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,6 +139,14 @@ def search(
         chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)
+    note(f"next: {_next_command(model, loaded, call, out)}")
+
+
+def _next_command(model: str, profile: Profile, call: list[str] | None, out: Path) -> str:
+    """The command that generates with the schedule."""
+    words = ["deepcadence", "generate", model, "--schedule", str(out)]
+    words += [word for each in call or () for word in ("--call", each)]
+    return shlex.join(words) + (" --prompts FILE" if profile.meta.prompts else "") + " -o out/"
 
 
 def _check_reach(profile: Profile, cuts: list[int] | None, target: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,11 +139,16 @@ def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | 
     Raises:
         ScheduleError: no number of steps does, or `steps`, where it is given, does not.
     """
-    from deepcadence.schedules import check_num_calls, check_sampler, sampler_info
+    from deepcadence.schedules import ScheduleError, check_num_calls, check_sampler, sampler_info
 
     calls, said = schedule.num_calls, schedule.sampler and schedule.sampler.steps
     guesses = (steps,) if steps else ((said,) if said else (calls, max(1, calls - 1), (calls + 1) // 2))
     fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
+    if steps and (made := workload.num_calls(steps)) != calls:
+        raise ScheduleError(
+            f"{source}: calls: found {calls} calls, expected {made}, as --steps {steps} makes; leave --steps out, or "
+            f"convert it with: deepcadence schedule resample {source} --calls {made} -o FILE"
+        )
     check_num_calls(schedule, workload.num_calls(fitting), source=source)
     check_sampler(schedule, sampler_info(workload.pipeline.scheduler), source=source)
     return workload.replace(steps=fitting)
@@ -193,10 +199,11 @@ def read_prompts(path: Path | None) -> tuple[str, ...]:
 
 
 def quiet_libraries() -> None:
-    """No advice and no bars of their own from the libraries that load models."""
+    """No advice, no bars of their own and no account of each attempt from the libraries that load models."""
     import diffusers.utils.logging
     import transformers.utils.logging
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
