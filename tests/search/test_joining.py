@@ -59,9 +59,18 @@ def test_another_model_or_other_settings_are_refused_by_name(begun: Path) -> Non
         with pytest.raises(SearchError, match=message):
             join_study(pipeline, begun, **arguments)
 
-    refused(tiny.ddim_pipeline(block_out_channels=(16, 48)), "another model: .* must bring what the study was begun")
+    refused(
+        tiny.ddim_pipeline(block_out_channels=(16, 48)),
+    refused(
+        tiny.ddim_pipeline(block_out_channels=(16, 48)),
+        r"another model: model\.config_sha256 is .\w+., expected .\w+. as in the study; a worker must bring",
+    )
+    )
     refused(tiny.ddim_pipeline(layers_per_block=1), "another model")
-    refused(tiny.ddim_pipeline(seed=5), "other weights, another dtype, other prompts or other call arguments")
+    refused(
+        tiny.ddim_pipeline(seed=5),
+        r"other weights, another dtype, other prompts or other call arguments \(--call\); a worker must bring what",
+    )
     refused(tiny.ddim_pipeline(), "other call arguments", call_kwargs={"eta": 0.5})
     refused(tiny.ddpm_pipeline(), "another sampler")
     changed = tiny.ddim_pipeline()

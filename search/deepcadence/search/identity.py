@@ -29,7 +29,7 @@ _WORDS = {
     "metric": "another metric",
     "space": "another search space",
     "macs": "other costs (another counter or sample size)",
-    "fingerprint": "other weights, another dtype, other prompts or other call arguments",
+    "fingerprint": "other weights, another dtype, other prompts or other call arguments (--call)",
 }
 
 
@@ -83,9 +83,10 @@ def check_identity(
         return
     for key, words in _WORDS.items():
         if then.get(key) != now[key]:
+            place, found, expected = _first_difference(key, now[key], then.get(key))
+            values = f": {place} is {_short(found)}, expected {_short(expected)} as in the study"
             raise SearchError(
-                f"study {study.study_name!r} was made with {words}: {key} is {_short(now[key])}, "
-                f"expected {_short(then.get(key))} as in the study; {advice}"
+                f"study {study.study_name!r} was made with {words}{'' if key == 'fingerprint' else values}; {advice}"
             )
 
 
@@ -120,6 +121,14 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value if value is None or isinstance(value, bool | int | float | str) else type(value).__name__
+
+
+def _first_difference(place: str, found: Any, expected: Any) -> tuple[str, Any, Any]:
+    """Where two records that are not equal differ first, such as model.class, and what either has there."""
+    if not (isinstance(found, dict) and isinstance(expected, dict)):
+        return place, found, expected
+    key = next(key for key in {**found, **expected} if found.get(key) != expected.get(key))
+    return _first_difference(f"{place}.{key}", found.get(key), expected.get(key))
 
 
 def _short(value: object) -> str:
