@@ -71,6 +71,10 @@ def test_nothing_but_the_file_is_written(path: Path) -> None:
         make().save(path.parent / "gone" / "profile.safetensors")
 
 
+def test_a_profile_is_told_in_a_line() -> None:
+    assert repr(make()).startswith("<Profile of UNet2DModel: cuts 0, 2; 3 calls, 2 samples, deepcadence ")
+
+
 def test_a_cut_that_was_not_profiled() -> None:
     with pytest.raises(ProfileError, match=r"cut: found 1, expected one of the profiled cuts \[0, 2\]"):
         make().index(1)

@@ -15,7 +15,7 @@ from deepcadence.probe.info import ProfileInfo
 __all__ = ["Profile"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     """Similarity and error per cut, for all pairs of calls, averaged over samples.
 
@@ -40,6 +40,13 @@ class Profile:
     output_error: torch.Tensor
     output_error_std: torch.Tensor
     meta: ProfileInfo
+
+    def __repr__(self) -> str:
+        meta = self.meta
+        return (
+            f"<Profile of {meta.model.class_name}: cuts {', '.join(map(str, self.cuts))}; {self.num_calls} calls, "
+            f"{len(meta.seeds)} samples, {meta.created.by}>"
+        )
 
     @property
     def cuts(self) -> tuple[int, ...]:
