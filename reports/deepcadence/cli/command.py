@@ -13,7 +13,6 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from deepcadence.cli.console import printable, quietly, stderr
-from deepcadence.cli.outputs import keep_folders, remove_empty_folders
 from deepcadence.cli.typed import running
 
 INTERRUPTED = 130
@@ -32,6 +31,8 @@ class Command(TyperCommand):
     """A typer command whose errors end in one sentence and exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
+        from deepcadence.cli.outputs import keep_folders, remove_empty_folders
+
         debug = ctx.params.get("debug", False)
         _kept.clear()
         keep_folders()
