@@ -42,7 +42,6 @@ SMALLER = [
     (r"--target-speedup \S+", "--target-speedup 1.2"),
     (r"(deepcadence probe .*)", r"\1 --max-distance 1"),
     (r"(deepcadence search .*)", r"\1 --trials 1 --seeds 2 --held-out 2 --cut 0"),
-    (r"(deepcadence generate \S+)(?!.*--schedule)(.*)", r"\1 --steps 6\2"),
     (r"(deepcadence bench .*)", r"\1 --rounds 1"),
     (r"postgresql\+psycopg://\S+", "sqlite:///shared.db"),
     (r"--device cuda", "--device cpu"),
