@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import operator
 import threading
 import warnings
 import weakref
@@ -31,6 +32,7 @@ from deepcadence.schedules import (
     apply,
     cached,
     denoiser,
+    fingerprint,
     from_full_calls,
     uniform,
 )
@@ -325,6 +327,93 @@ class TestRule5Change:
             assert torch.equal(generate(pipe, callback_on_step_end=switch), expected)
             generate(pipe, cross_attention_kwargs={"scale": 0.5})
             assert run.stats.forced == ()
+
+    def with_lora(self, seed: int = 0) -> Any:
+        model = tiny.unet2d_condition()
+        self.add_lora(model, seed)
+        return model
+
+    def add_lora(self, model: Any, seed: int) -> None:
+        from peft import LoraConfig
+
+        with tiny.seeded(seed):
+            config = LoraConfig(r=2, target_modules=["to_q", "to_k"], init_lora_weights=False)
+            model.add_adapter(config, "style")
+
+    @pytest.mark.parametrize("remove", ["delete_adapters", "unload_lora"])
+    def test_another_adapter_of_the_same_name(self, remove: str) -> None:
+        model = self.with_lora()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            model(**inputs)
+            model(**inputs)
+            getattr(model, remove)(*(["style"] if remove == "delete_adapters" else []))
+            self.add_lora(model, seed=5)
+            found = [model(**inputs).sample]
+            model.set_adapters(["style"], [0.25])
+            found += [model(**inputs).sample]
+            model.fuse_lora()
+            model(**inputs)
+        assert run.stats.forced == tuple((call, "an adapter changed") for call in (2, 3, 4))
+        model.unfuse_lora()
+        with torch.no_grad():
+            torch.testing.assert_close(model(**inputs).sample, found[1])
+            model.set_adapters(["style"], [1.0])
+            torch.testing.assert_close(model(**inputs).sample, found[0])
+
+    def test_scales_that_are_tensors(self) -> None:
+        """As a LoRA has them that other weights may be swapped into (`enable_lora_hotswap`)."""
+        from peft.utils.hotswap import prepare_model_for_compiled_hotswap
+
+        model = self.with_lora()
+        prepare_model_for_compiled_hotswap(model, target_rank=4)
+        scales = [layer.scaling for layer in model.modules() if isinstance(getattr(layer, "scaling", None), dict)]
+        assert all(isinstance(scale["style"], torch.Tensor) for scale in scales)
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            model(**inputs)
+            model(**inputs)
+            scales[-1]["style"].fill_(0.25)
+            model(**inputs)
+            model(**inputs)
+        assert run.stats.forced == ((2, "an adapter changed"),)
+
+    def test_scales_that_are_numbers_of_numpy(self) -> None:
+        import numpy as np
+
+        model = self.with_lora()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for scale in (1, 0.5, 0.5):
+                model(**inputs, cross_attention_kwargs={"scale": np.float32(scale)})
+        assert [call for call, _ in run.stats.forced] == [1]
+
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    def test_adapters_that_did_not_change_are_compared_only(
+        self, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+    ) -> None:
+        """Unless this version of PEFT keeps their state elsewhere: then it is read by its public names."""
+        read: list[Any] = []
+        original = fingerprint._adapter_state
+
+        def watched(layer: Any) -> Any:
+            read.append(layer)
+            return original(layer)
+
+        monkeypatch.setattr(fingerprint, "_adapter_state", watched)
+        if elsewhere:
+            monkeypatch.setattr(fingerprint, "_KEPT", (operator.itemgetter("elsewhere"),))
+        model = self.with_lora()
+        inputs = family_of(model).example_inputs(model)
+        with torch.no_grad(), cached(model, uniform(6, 3, 1)) as run:
+            model(**inputs)
+            before = len(read)
+            for _ in range(4):
+                model(**inputs)
+            assert (len(read) > before) == elsewhere
+            model.set_adapters(["style"], [0.25])
+            model(**inputs)
+        assert run.stats.forced == ((5, "an adapter changed"),)
 
 
 def by_hand_under(pipe: Any, schedule: Schedule, callback: Any) -> torch.Tensor:
