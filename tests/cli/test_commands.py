@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from deepcadence.cli.limits import macs_number
 from deepcadence.cli.workload import read_call
-from deepcadence.probe import Profile
+from deepcadence.probe import Profile, Workload
 from deepcadence.schedules import Schedule, uniform
 from deepcadence.search import HeldOut, StudyResult
 from tests import tiny
@@ -224,6 +226,26 @@ def test_generate_refuses_another_number_of_calls(invoke: Invoke, ddim_folder: P
     assert result.exit_code == 1
     assert "s.json: calls: found 6 calls, expected 9, as --steps 9 makes; leave --steps out, or" in result.stderr
     assert "deepcadence schedule resample s.json --calls 9 -o FILE" in result.stderr
+
+
+@pytest.mark.parametrize(("runs", "kept"), [(0, "Nothing was written."), (1, "The images finished so far are in out;")])
+def test_ctrl_c_says_which_images_there_are(
+    invoke: Invoke, ddim_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int, kept: str
+) -> None:
+    made: list[Sequence[int]] = []
+    run = Workload.run
+
+    def interrupted(self: Workload, seeds: Sequence[int]) -> torch.Tensor:
+        if len(made) == runs:
+            raise KeyboardInterrupt
+        made.append(seeds)
+        return run(self, seeds)
+
+    monkeypatch.setattr(Workload, "run", interrupted)
+    result = invoke("generate", ddim_folder, "--steps", 2, "--seed", 0, "--seed", 1, "--batch-size", 1)
+    assert result.exit_code == 130
+    assert f"stopped. {kept}" in result.stderr
+    assert (tmp_path / "out").exists() == bool(runs)
 
 
 def test_another_sampler_is_said_once(invoke: Invoke, sd_folder: Path, tmp_path: Path) -> None:

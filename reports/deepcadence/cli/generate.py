@@ -72,7 +72,6 @@ def generate(
         device=device,
         dtype=dtype,
     ) as workload:
-        on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
         record = _write_images(workload, schedule, out)
     if as_json:
         print_json(record)
@@ -94,6 +93,7 @@ def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[
             for seed, image in zip(seeds, workload.run(seeds), strict=True):
                 written.append(out / f"seed-{seed}.png")
                 write_image(to_pil(image), written[-1], steps=workload.steps)
+                on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")
             stats = handle.stats if handle else None
     seconds = time.monotonic() - began
     note(f"wrote {len(written)} image{'s' * (len(written) != 1)} to {out} in {seconds:.1f} s{_calls(stats)}")
