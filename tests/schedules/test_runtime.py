@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import operator
+import pickle
 import threading
 import warnings
 import weakref
@@ -596,6 +597,20 @@ class TestChangesOfTheModel:
         with cached(twin, uniform(STEPS, 3, 1)), torch.no_grad():
             assert twin(**inputs).sample.abs().max() == 0
 
+    @pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+    def test_a_copy_of_an_attached_pipeline_has_no_schedule(self, how: str) -> None:
+        pipe = tiny.ddim_pipeline()
+        plain, kind = generate(pipe), type(pipe)
+        schedule = uniform(STEPS, 3, 1)
+        with cached(pipe, schedule):
+            expected = generate(pipe)
+            made = pickle.loads(pickle.dumps(pipe)) if how == "pickle" else getattr(copy, how)(pipe)  # noqa: S301
+        assert type(made) is kind
+        assert torch.equal(generate(made), plain)
+        with cached(made, schedule):
+            assert torch.equal(generate(made), expected)
+        assert torch.equal(generate(made), plain)
+
     def test_a_pipeline_made_from_an_attached_ones_class_is_not_attached(self) -> None:
         pipe = tiny.ddim_pipeline()
         plain, kind = generate(pipe), type(pipe)
@@ -725,6 +740,13 @@ class TestRule9SelfTest:
         monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("the generators were seeded"))
         apply(pipe, uniform(STEPS, 2, 1)).remove()
 
+    @pytest.mark.parametrize("make", [tiny.unet2d, tiny.unet2d_xl, tiny.unet_spatio_temporal, tiny.sd3, tiny.flux])
+    def test_another_default_device(self, make: Any) -> None:
+        """Inputs are drawn on the CPU, also under `torch.set_default_device("cuda")`."""
+        model = make()
+        with torch.device("meta"):
+            apply(model, uniform(STEPS, 2, 1)).remove()
+
     def test_a_model_in_training_mode_draws_the_same(self) -> None:
         pipe = tiny.ddim_pipeline(dropout=0.5)
         pipe.unet.train()
@@ -765,6 +787,28 @@ class TestTargets:
     def test_neither_pipeline_nor_module(self) -> None:
         with pytest.raises(UnsupportedModelError, match=r"found a str; expected a torch module or a pipeline"):
             apply("model", uniform(STEPS, 2, 1))
+
+    def test_pipelines_whose_calls_cannot_be_followed(self) -> None:
+        """They would never begin a run, and so never use the schedule."""
+
+        class Mute:
+            unet = tiny.unet2d()
+
+        class Fixed:
+            __slots__ = ("unet",)
+
+            def __init__(self) -> None:
+                self.unet = Mute.unet
+
+            def __call__(self) -> None: ...
+
+        for target, message in (
+            (Mute(), "a Mute cannot be called"),
+            (Fixed(), "calls of this Fixed cannot be followed"),
+        ):
+            with pytest.raises(UnsupportedModelError, match=message):
+                apply(target, uniform(STEPS, 2, 1))
+        assert "forward" not in Mute.unet.__dict__
 
     def test_denoiser(self) -> None:
         pipe = tiny.ddim_pipeline()

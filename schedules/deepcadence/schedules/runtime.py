@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import warnings
 from collections.abc import Iterator
@@ -104,10 +105,14 @@ class Handle:
         self._installation = install(self._module)
         self._controlnet = None if controlnet is None else install(controlnet)
         self._attached = True
-        if target is self._module:
-            self._begin_bare()
-        else:
-            self._original_class = _scope_calls(target, self)
+        try:
+            if target is self._module:
+                self._begin_bare()
+            else:
+                self._original_class = _scope_calls(target, self)
+        except BaseException:
+            self._uninstall()
+            raise
 
     @property
     def schedule(self) -> Schedule:
@@ -134,9 +139,7 @@ class Handle:
             self._bare.close()
         else:
             self._target.__class__ = self._original_class
-        uninstall(self._installation)
-        if self._controlnet is not None:
-            uninstall(self._controlnet)
+        self._uninstall()
 
     def __enter__(self) -> Handle:
         return self
@@ -146,13 +149,14 @@ class Handle:
     ) -> None:
         self.remove()
 
+    def _uninstall(self) -> None:
+        uninstall(self._installation)
+        if self._controlnet is not None:
+            uninstall(self._controlnet)
+
     def _begin_bare(self) -> None:
-        try:
-            run = GuidedRun(self._plan, new_run=self._new_run)
-            begin(self._module, run)
-        except DeepcadenceError:
-            uninstall(self._installation)
-            raise
+        run = GuidedRun(self._plan, new_run=self._new_run)
+        begin(self._module, run)
         self._bare = run
 
     @contextmanager
@@ -243,15 +247,28 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
     return Plan(model, family, loaded, source, parameter_names(model), compile=getattr(module, "dynamo_ctx", None))
 
 
+def _new(kind: type, *arguments: Any) -> Any:
+    return kind.__new__(kind, *arguments)
+
+
 def _scope_calls(pipe: Any, handle: Handle) -> type:
     """Give the pipeline a class of its own whose `__call__` begins and ends a run; returns the original one.
 
     Python looks `__call__` up on the type, so this is the only way to see a run begin and end
-    whatever the scheduler does. The class keeps name, module and signature of the original.
+    whatever the scheduler does. The class keeps name, module and signature of the original. Copies and pickles of the
+    pipeline are of the original class: they have no schedule.
+
+    Raises:
+        UnsupportedModelError: it has no `__call__`, or cannot be given another class.
     """
     original = type(pipe)
     while isinstance(original.__dict__.get("_deepcadence_handle"), Handle):  # made from an attached pipeline's class
         original = original.__mro__[1]
+    if not callable(pipe):
+        raise UnsupportedModelError(
+            f"a {original.__name__} cannot be called, and one call of a pipeline is one run; attach to its denoiser, "
+            "whose calls are one run until remove()"
+        )
 
     @functools.wraps(original.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -260,12 +277,23 @@ def _scope_calls(pipe: Any, handle: Handle) -> type:
         with handle._run():
             return original.__call__(self, *args, **kwargs)
 
+    def reduce_ex(self: Any, protocol: Any) -> Any:
+        reduced = cast(Any, original).__reduce_ex__(self, protocol)
+        if isinstance(reduced, str) or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return reduced
+        _, (_, *arguments), *rest = reduced
+        return _new, (original, *arguments), *rest
+
     namespace = {
         "__call__": call,
+        "__reduce_ex__": reduce_ex,
         "__module__": original.__module__,
         "__qualname__": original.__qualname__,
         "__doc__": original.__doc__,
         "_deepcadence_handle": handle,
     }
-    pipe.__class__ = type(original.__name__, (original,), namespace)
+    try:
+        pipe.__class__ = type(original.__name__, (original,), namespace)
+    except TypeError as error:  # as with __slots__
+        raise UnsupportedModelError(f"the calls of this {original.__name__} cannot be followed: {error}") from error
     return original

@@ -22,6 +22,6 @@ def draw(device: torch.device | str, dtype: torch.dtype, generator: torch.Genera
     def randn(*shape: int) -> torch.Tensor:
         if torch.device(device).type == "meta":
             return torch.empty(shape, device=device, dtype=dtype)
-        return torch.randn(shape, generator=generator).to(device, dtype)
+        return torch.randn(shape, generator=generator, device="cpu").to(device, dtype)
 
     return randn
