@@ -131,7 +131,8 @@ def test_image_pairs_show_the_worst_first_and_no_sample_twice() -> None:
 
 def test_the_worst_is_shown_when_there_is_little_to_show() -> None:
     full, cached = records.images(count=2)
-    assert [pair.why for pair in image_pairs_info(full, cached).pairs] == ["worst", "worst"]
+    assert [pair.why for pair in image_pairs_info(full, cached).pairs] == ["worst", "best"]
+    assert [pair.why for pair in image_pairs_info(full[:1], cached[:1]).pairs] == ["worst"]
     assert [pair.why for pair in image_pairs_info(full[:1], cached[:1], worst=0, best=1).pairs] == ["best"]
 
 

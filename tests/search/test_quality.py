@@ -26,6 +26,8 @@ def test_identical_images_are_capped_and_finite() -> None:
     reference = images()
     assert psnr(reference, reference).tolist() == [PSNR_CAP] * 3
     assert ssim(reference, reference).tolist() == pytest.approx([1.0] * 3)
+    flat = torch.full((1, 3, 32, 32), 0.55)
+    assert float(ssim(flat, flat + 1e-7)) <= 1
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 5, 6, 8, 16])

@@ -115,7 +115,7 @@ def _psnr(full: Tensor, cached: Tensor) -> list[float]:
 def _pick(values: Sequence[float], worst: int, median: int, best: int) -> dict[int, Why]:
     """Sample index -> why it is shown, ordered from worst to best."""
     order = sorted(range(len(values)), key=lambda index: (values[index], index))
-    picks: dict[int, Why] = dict.fromkeys(order[:worst], "worst")
+    picks: dict[int, Why] = dict.fromkeys(order[: min(worst, max(1, len(order) - best))], "worst")
     for index in order[len(order) - best :] if best else []:
         picks.setdefault(index, "best")
     left = [index for index in order if index not in picks]
