@@ -370,6 +370,51 @@ class TestSides:
             _, features = family_of(model).views(model, [1]).full(**one)
         assert held == 2 * features[1].nelement() * 4
 
+    @pytest.mark.parametrize("first", [False, True])
+    @pytest.mark.parametrize("interval", [(0, 6), (0, 3), (2, 6), (2, 4)])
+    @pytest.mark.parametrize("make", [tiny.wan, tiny.unet2d_condition])
+    def test_guidance_that_is_on_for_some_steps(self, make: Any, interval: tuple[int, int], first: bool) -> None:
+        """Whichever side is called first, no side is given the feature of another."""
+        model = make()
+        views = family_of(model).views(model, [1])
+        one = inputs_of(model, 0)
+        other = {**one, "encoder_hidden_states": one["encoder_hidden_states"] + 1}
+        sample = next(iter(one))
+        features: dict[int, torch.Tensor] = {}
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for step in range(6):
+                sides = [0, 1] if step in range(*interval) else [0]
+                noisy = one[sample] + step
+                for side in sides[::-1] if first else sides:
+                    inputs = {**(one, other)[side], sample: noisy}
+                    full = run.stats.full
+                    found = model(**inputs).sample
+                    if run.stats.full > full:
+                        features[side] = views.full(**inputs)[1][1]
+                    else:
+                        assert torch.equal(found, views.partial(1, features[side], **inputs).sample)
+        assert run.stats.full <= 3
+
+    def test_a_prompt_that_changes_within_a_run(self) -> None:
+        model = tiny.unet2d_condition()
+        one = inputs_of(model, 0)
+        other = one["encoder_hidden_states"] + 1
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for step in range(6):
+                inputs = {**one, "sample": one["sample"] + step}
+                model(**(inputs if step < 3 else {**inputs, "encoder_hidden_states": other}))
+        assert run.stats.forced == ((3, "encoder_hidden_states was replaced"),)
+
+    def test_conditions_that_are_made_anew_at_each_step(self) -> None:
+        model = tiny.wan()
+        one = inputs_of(model, 0)
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for step in range(6):
+                inputs = {**one, "hidden_states": one["hidden_states"] + step}
+                for side in range(2):
+                    model(**{**inputs, "encoder_hidden_states": one["encoder_hidden_states"] + side})
+        assert (run.stats.full, run.stats.forced) == (2, ())
+
     def test_a_schedule_that_is_too_long_is_told_in_calls_of_one_side(self) -> None:
         from deepcadence.schedules import ScheduleWarning
 

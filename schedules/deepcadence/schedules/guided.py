@@ -7,7 +7,7 @@ with the prompt and once without, on the same sample. A feature of one side is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -19,49 +19,74 @@ from deepcadence.schedules.run import NewRun, Plan, Run, RunStats
 
 Side: TypeAlias = tuple[int, bool]
 
+Conditions: TypeAlias = dict[str, torch.Tensor]
+
 _NO_CONDITION = frozenset({"timestep", "return_dict"})
+# Of each step anew; those that are held stay for some steps, and tell no side from another.
+_FLEETING = frozenset({"mid_block_additional_residual"})
 
 
 class Sides:
     """Tells which side of the guidance a call belongs to, from its arguments and those of the calls before.
 
     A call with the very tensor that was the sample of the call before, but with other tensors of the same shapes as its
-    conditions, is another side of the same step. Tensors are compared by identity, so the device is not waited for. A
-    call that skips layers (skip-layer guidance) is a side of its own.
+    conditions, is another side of the same step. From step to step a side is known by its conditions, where they are
+    the same tensors (guidance may be on for some steps only), else by its place. Tensors are compared by identity, so
+    the device is not waited for. A call that skips layers (skip-layer guidance) is a side of its own.
+
+    Attributes:
+        changed: the condition of the last call that took the place of one that was the same tensor at each step before,
+            such as another prompt; None if there is none.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
         self._sample: Any = None
-        self._known: list[dict[str, torch.Tensor]] = []
-        self._index = 0
+        self._known: dict[bool, list[Conditions]] = {False: [], True: []}  # of each side, when it was met last
+        self._met: list[int] = []  # the sides of this step, the last one last
+        self._lasting: set[str] = set()  # conditions that are the same tensors from step to step
+        self.changed: str | None = None
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Side:
         """The side of this call: (its place among the calls of a step, whether it skips layers)."""
         named = {**dict(zip(self._names, args, strict=False)), **kwargs}
-        sample = named.pop(self._names[0], None)
+        sample, skips = named.pop(self._names[0], None), bool(named.get("skip_layers"))
         conditions = {
             name: value
             for name, value in named.items()
             if isinstance(value, torch.Tensor) and name not in _NO_CONDITION
         }
+        known = self._known[skips]
         if sample is None or sample is not self._sample:
-            self._sample, self._known, self._index = sample, [conditions], 0
-        else:
-            self._index = self._place(conditions)
-        return self._index, bool(named.get("skip_layers"))
+            self._sample, self._met = sample, []
+            for each in known:
+                self._lasting |= {name for name in conditions if conditions[name] is each.get(name)} - _FLEETING
+        index = self._place(conditions, known)
+        before = known[index] if index < len(known) else conditions
+        replaced = (name for name in conditions if name in self._lasting and conditions[name] is not before.get(name))
+        self.changed = next(replaced, None) if _shapes(before) == _shapes(conditions) else None
+        known[index : index + 1] = [conditions]
+        self._met.append(index)
+        return index, skips
 
-    def _place(self, conditions: dict[str, torch.Tensor]) -> int:
-        """The side with these conditions; that of the call before if their shapes are new."""
-        for index, known in enumerate(self._known):
-            if known.keys() == conditions.keys() and all(known[name] is conditions[name] for name in known):
+    def _place(self, conditions: Conditions, known: list[Conditions]) -> int:
+        """The side with these conditions; that of the call before if their shapes are new; else one not met yet."""
+        for index in self._met:
+            if known[index].keys() == conditions.keys() and _alike(known[index], conditions, conditions.keys()):
                 return index
-        if {name: value.shape for name, value in conditions.items()} != {
-            name: value.shape for name, value in self._known[0].items()
-        }:
-            return self._index
-        self._known.append(conditions)
-        return len(self._known) - 1
+        if self._met and _shapes(conditions) != _shapes(known[self._met[0]]):
+            return self._met[-1]
+        others = [index for index in range(len(known) + 1) if index not in self._met]
+        lasting = self._lasting & conditions.keys()
+        return next((each for each in others[:-1] if lasting and _alike(known[each], conditions, lasting)), others[0])
+
+
+def _alike(known: Conditions, conditions: Conditions, names: Iterable[str]) -> bool:
+    return all(known.get(name) is conditions[name] for name in names)
+
+
+def _shapes(conditions: Conditions) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in conditions.items()}
 
 
 class GuidedRun:
@@ -86,6 +111,8 @@ class GuidedRun:
         side = self._sides(args, kwargs)
         if side not in self._runs:
             self._runs[side] = self._new_run(self._plan, self.controlnet)
+        if self._sides.changed is not None:
+            self._runs[side].forget(f"{self._sides.changed} was replaced")
         return self._runs[side](args, kwargs)
 
     @property

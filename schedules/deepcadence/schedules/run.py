@@ -98,6 +98,7 @@ class Run:
         self._calls = self._fulls = self._bytes = 0
         self._macs: int | None = 0
         self._forced: list[tuple[int, str]] = []
+        self._forget: str | None = None
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer one call of the denoiser.
@@ -121,6 +122,10 @@ class Run:
             did, output = self._run_partial(wanted, key, args, kwargs)
         self._count(did, key)
         return output
+
+    def forget(self, reason: str) -> None:
+        """What is stored is of no use for the next call, nor after it."""
+        self._forget = reason
 
     def stats(self) -> RunStats:
         """What the run did so far."""
@@ -165,13 +170,14 @@ class Run:
 
     def _stale(self, key: dict[str, Any]) -> str | None:
         """Why what is stored is of no use for a call like this; None if it is."""
+        forget, self._forget = self._forget, None
         if self._plan.family.state(self._plan.model) != self._state:
             self._state = self._build()
             return "the model was changed"
         changed = difference(self._key, key)
         if changed is not None and changed.startswith("adapters"):
             return "an adapter changed"
-        return changed
+        return changed or forget
 
     def _run_full(self, key: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._features.make_room()
