@@ -23,6 +23,7 @@ def test_neighbours_are_one_change_away_and_start_full() -> None:
         return bool((near == np.array(wanted)).all(axis=1).any())
 
     assert has(FULL, 0, FULL, 0, 1, 1, 1)  # shifted
+    assert has(FULL, 0, 0, 1, 1, 1, FULL)  # to anywhere
     assert has(FULL, 0, 0, 0, 1, 1, 1)  # dropped
     assert has(FULL, 0, 0, FULL, 1, FULL, 1)  # added
     assert has(FULL, 0, 0, FULL, 0, 0, 0)  # another cut for the whole stretch

@@ -147,7 +147,7 @@ def test_what_is_best_within_a_target_is_close_to_the_best_of_all(seed: int, spe
     values = predictor.psnr(everything)[predictor.price(everything) * speedup <= 1]
     starts = paths(predictor)
     found = best_within(predictor, speedup, starts, everything[::97])
-    assert 1 <= len(found) <= 2
+    assert 1 <= len(found) <= 12
     assert [point.psnr for point in found] == sorted((point.psnr for point in found), reverse=True)
     assert all(point.price * speedup <= 1 for point in found)
     assert found[0].psnr >= predictor.psnr(starts)[predictor.price(starts) * speedup <= 1].max()

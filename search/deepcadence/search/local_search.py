@@ -8,8 +8,6 @@ import numpy as np
 
 from deepcadence.search.predictor import FULL, Calls, Floats
 
-_SHIFTS = (-3, -2, -1, 1, 2, 3)
-
 
 def climb(start: Calls, score: Callable[[Calls], Floats], cuts: int, *, rounds: int = 60) -> Calls:
     """Take the best small change as long as one helps, or for `rounds` rounds.
@@ -55,11 +53,10 @@ def _cut_beside(calls: Calls, call: int) -> int:
 def _shifted(calls: Calls) -> list[Calls]:
     found = []
     for call in _full(calls):
-        for to in (call + shift for shift in _SHIFTS):
-            if 0 < to < len(calls) and calls[to] != FULL:
-                changed = calls.copy()
-                changed[call], changed[to] = calls[to], FULL
-                found.append(changed)
+        for to in np.flatnonzero(calls != FULL):
+            changed = calls.copy()
+            changed[call], changed[to] = calls[to], FULL
+            found.append(changed)
     return found
 
 

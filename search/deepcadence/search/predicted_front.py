@@ -13,6 +13,7 @@ from deepcadence.search.shortest_path import shortest_paths
 _HIGHEST_PRICE = 0.8  # of a run that saves less nobody wants to know more
 _STEEPER = (0.6, 1.0, 1.6)
 _AROUND = 4
+_STARTS = 6
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def predicted_front(predictor: Predictor, count: int, starts: Calls | None = Non
 def best_within(predictor: Predictor, target_speedup: float, *starts: Calls) -> list[Point]:
     """The schedules predicted to be best among those that save `target_speedup`, best first.
 
-    Where small changes that keep to that end, from the best of each of `starts`, (n, T).
+    Where small changes that keep to that end, from the best few of each of `starts`, (n, T).
     """
 
     def score(calls: Calls) -> Floats:
@@ -47,9 +48,9 @@ def best_within(predictor: Predictor, target_speedup: float, *starts: Calls) -> 
 
     ends: list[Calls] = []
     for calls in starts:
-        scores = score(calls) if len(calls) else np.full(1, -np.inf)
-        if np.isfinite(scores.max()):
-            ends.append(climb(calls[scores.argmax()], score, len(predictor.cuts)))
+        scores = score(calls)
+        best = [number for number in np.argsort(-scores)[:_STARTS] if np.isfinite(scores[number])]
+        ends += [climb(calls[number], score, len(predictor.cuts)) for number in best]
     found = _points(predictor, np.unique(np.array(ends), axis=0)) if ends else []
     return sorted(found, key=lambda point: -point.psnr)
 

@@ -70,7 +70,7 @@ class Proposals:
             for point in filter(None, points):
                 if all((point.calls != other.calls).mean() >= _DIFFERENT for other in chosen):
                     chosen.append(point)
-        return chosen[: max(_FEWEST, round(target_speedup))]
+        return chosen[: max(_FEWEST, round(2 * target_speedup))]
 
     def _plain(self, target_speedup: float) -> list[Candidate]:
         """The best uniform schedule and the best of (c, p) within the target: simple shapes, which nothing overfits."""
