@@ -483,6 +483,21 @@ class TestRule7Compile:
                 assert counter.frame_count == 2
         assert counter.frame_count == 2
 
+    def test_attaching_again_compiles_nothing_that_was(self) -> None:
+        from torch._dynamo.testing import CompileCounter
+
+        pipe = tiny.sd_pipeline()
+        torch._dynamo.reset()
+        counter = CompileCounter()
+        pipe.unet = torch.compile(pipe.unet, backend=counter, fullgraph=True)
+        counts = []
+        for schedule in (uniform(3, 3, 1), uniform(3, 3, 1), uniform(3, 2, 1), uniform(3, 3, 4), uniform(3, 3, 1)):
+            with cached(pipe, schedule) as run:
+                generate(pipe, steps=3)
+            assert run.stats.partial > 0
+            counts.append(counter.frame_count)
+        assert counts == [2, 2, 2, 4, 4]
+
     def test_more_cuts_than_versions_of_one_code_object(self) -> None:
         from torch._dynamo.testing import CompileCounter
 

@@ -51,7 +51,12 @@ class RunStats:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all runs of one attachment have in common."""
+    """What all runs of one attachment have in common.
+
+    Attributes:
+        compile: as the denoiser was compiled; None if it was not.
+        compiled: what was compiled so far.
+    """
 
     model: nn.Module
     family: Family
@@ -59,7 +64,7 @@ class Plan:
     source: str
     names: tuple[str, ...]
     compile: Compile | None = None
-    compiled: dict[tuple[str, int | None], Callable[..., Any]] = field(default_factory=dict)
+    compiled: dict[Hashable, Callable[..., Any]] = field(default_factory=dict)
 
     @cached_property
     def needed(self) -> tuple[frozenset[int], ...]:
@@ -69,15 +74,17 @@ class Plan:
     def function(self, views: Views, name: str, cut: int | None = None) -> Callable[..., Any]:
         """The method `name` of `views`, compiled if the denoiser is.
 
-        Each cut gets a code object of its own: what was compiled is kept by code object, a few versions of each.
+        Each cut, and each choice of cuts, gets a code object of its own: what was compiled is kept by code object, a
+        few versions of each.
         """
         if self.compile is None:
             return getattr(views, name)  # type: ignore[no-any-return]
-        if (name, cut) not in self.compiled:
-            method = getattr(type(views), name)
+        method = getattr(type(views), name)
+        key = (method, self.schedule.cuts if cut is None else cut)
+        if key not in self.compiled:
             own = FunctionType(method.__code__.replace(), method.__globals__, name, None, method.__closure__)
-            self.compiled[name, cut] = self.compile(own)
-        return functools.partial(self.compiled[name, cut], views)
+            self.compiled[key] = self.compile(own)
+        return functools.partial(self.compiled[key], views)
 
 
 class Run:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copyreg
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from types import TracebackType
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -28,6 +29,9 @@ from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
 
 _COMPONENTS = ("unet", "transformer")
+
+# What was compiled for a denoiser, so that attaching again takes no minutes.
+_compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
 
 
 def denoiser(target: Any) -> nn.Module:
@@ -244,7 +248,10 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
         )
     family = family_of(model)
     check_model(loaded, model_info(model, family.cuts(model)), source=source)
-    return Plan(model, family, loaded, source, parameter_names(model), compile=getattr(module, "dynamo_ctx", None))
+    plan = functools.partial(Plan, model, family, loaded, source, parameter_names(model))
+    if model is module:
+        return plan()
+    return plan(compile=getattr(module, "dynamo_ctx", None), compiled=_compiled.setdefault(module, {}))
 
 
 def _new(kind: type, *arguments: Any) -> Any:
