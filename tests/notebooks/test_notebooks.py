@@ -60,9 +60,12 @@ def test_it_says_what_to_change_for_stable_diffusion(path: Path) -> None:
     cells = read(path).cells
     note = cells[-1].source
     assert note.startswith("## On a GPU, with Stable Diffusion")
-    (settings,) = re.findall(r"```python\n(.*?)```", note, re.DOTALL)
-    _imports, replaced, *_ = [cell.source for cell in cells if cell.cell_type == "code"]
+    settings, *more = re.findall(r"```python\n(.*?)```", note, re.DOTALL)
+    _imports, replaced, *others = [cell.source for cell in cells if cell.cell_type == "code"]
     assert names(settings) == names(replaced)
+    known = names("\n".join((replaced, *others)))
+    for lines in more:  # put into cells that are there
+        assert used(lines) <= known
 
 
 def names(source: str) -> set[str]:
@@ -70,6 +73,13 @@ def names(source: str) -> set[str]:
     nodes = list(ast.walk(ast.parse(source)))
     stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return stored | {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
+def used(source: str) -> set[str]:
+    """What a cell takes from those before it."""
+    nodes = list(ast.walk(ast.parse(source)))
+    imported = {name.asname or name.name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)} - imported
 
 
 @each

@@ -144,7 +144,7 @@ def fit_steps(workload: Workload, schedule: Schedule, source: str, steps: int | 
     calls, said = schedule.num_calls, schedule.sampler and schedule.sampler.steps
     guesses = (steps,) if steps else ((said,) if said else (calls, max(1, calls - 1), (calls + 1) // 2))
     fitting = next((guess for guess in guesses if workload.num_calls(guess) == calls), guesses[0])
-    if steps and (made := workload.num_calls(steps)) != calls:
+    if steps and not said and (made := workload.num_calls(steps)) != calls:
         raise ScheduleError(
             f"{source}: calls: found {calls} calls, expected {made}, as --steps {steps} makes; leave --steps out, or "
             f"convert it with: deepcadence schedule resample {source} --calls {made} -o FILE"
