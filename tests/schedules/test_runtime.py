@@ -829,3 +829,15 @@ class TestTargets:
         pipe = tiny.ddim_pipeline()
         assert denoiser(pipe) is pipe.unet
         assert denoiser(torch.compile(pipe.unet, backend="eager")) is pipe.unet
+
+
+def test_the_self_test_of_a_large_model_is_smaller_and_notices_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attaching to Stable Diffusion takes less than a second then, on two cores."""
+    small, large = tiny.unet2d(), tiny.unet2d(block_out_channels=(32, 64), norm_num_groups=2)
+    sizes = [family_of(model).small_size(model) for model in (small, large)]
+    assert sizes[1] == tuple(side // 2 for side in sizes[0])
+    apply(large, uniform(4, 2, 0)).remove()
+    forward = type(large.up_blocks[-1]).forward
+    monkeypatch.setattr(type(large.up_blocks[-1]), "forward", lambda self, x, *a, **k: forward(self, x, *a, **k) * 1.01)
+    with pytest.raises(UnsupportedModelError, match="self-test failed"):
+        apply(large, uniform(4, 2, 0))

@@ -22,6 +22,7 @@ from deepcadence.schedules.families.unet_inputs import (
 from deepcadence.schedules.families.unet_midway import UNetMidway
 from deepcadence.schedules.families.unet_views import FREEU, UNetViews
 
+_MANY_CHANNELS = 16  # of a group of the innermost norms
 _KNOWN = ("sample", "timestep", "encoder_hidden_states", "added_time_ids")
 
 
@@ -68,9 +69,15 @@ class UNetFamily(Family):
         return UNetMidway(model, cuts)
 
     def small_size(self, model: nn.Module) -> tuple[int, ...]:
-        """See `Family.small_size`: 2x2 at the bottom, since a norm needs more than one value per group; two frames."""
-        halvings = sum(bool(getattr(block, "downsamplers", None)) for block in blocks_of(model, "down_blocks"))
-        side = 2 ** (halvings + 1)
+        """See `Family.small_size`: 2x2 at the bottom, since a norm needs more than one value per group; two frames.
+
+        Large models, whose groups have many channels, are content with 1x1, a quarter of the work.
+        """
+        down = blocks_of(model, "down_blocks")
+        halvings = sum(bool(getattr(block, "downsamplers", None)) for block in down)
+        norms = [module for module in down[-1].modules() if isinstance(module, nn.GroupNorm)]
+        large = bool(norms) and min(norm.num_channels // norm.num_groups for norm in norms) >= _MANY_CHANNELS
+        side = 2 ** (halvings + (not large))
         return (side, side) if frames_axis(model) is None else (2, side, side)
 
     def size_of(self, model: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
