@@ -40,6 +40,7 @@ from deepcadence.cli._app import app
 from deepcadence.probe import Profile
 from deepcadence.schedules import Schedule
 from deepcadence.search import HeldOut, StudyResult, study
+from deepcadence.search.objective import is_search
 from deepcadence.search.storage import RECORD, reading
 from tests import tiny
 
@@ -293,10 +294,11 @@ def finish_study(work: Path) -> None:
     (search,) = (job for job in JOBS if job.name == "search")
     command(work, search.words(0))
     check_study(work)
-    result = StudyResult.from_storage(work / "study.db")
+    StudyResult.from_storage(work / "study.db")
     with reading(work / "study.db", "deepcadence") as study:
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    searched = sum(trial.origin == "nonuniform" for trial in result.trials)
+        trials = study.get_trials(deepcopy=False)
+    states = [trial.state for trial in trials]
+    searched = sum(is_search(trial) and trial.state == TrialState.COMPLETE for trial in trials)
     if TrialState.RUNNING in states or TrialState.WAITING in states or searched != TRIALS:
         raise ValueError(f"the study that was let finish has {searched} trials of {TRIALS}")
     HeldOut.load(work / "found.held-out.json")
