@@ -45,10 +45,14 @@ def rows_of(name: str, workload: Workload, targets: Sequence[float]) -> list[dic
     macs, cuts = evaluator.macs, useful_cuts(evaluator.macs, evaluator.macs.partial)
     effects = measure_effects(workload.replace(seeds=workload.seeds[:PROBED]), cuts, macs)
     space = SearchSpace.default(evaluator.num_calls, workload.steps, cuts)
+    shapes = regular(space, cuts)
+    plain = {alpha: Predictor(effects, macs, alpha=alpha) for alpha in space.alphas}
+    predictors = {(c, alpha): each.cautious(c) for c in CAUTIONS for alpha, each in plain.items()}
+    # by each predictor alone: what is best within the target, best first, and the simple shapes
+    proposals = {key: Proposals(each, space.steps, 1, shapes, cautions=()) for key, each in predictors.items()}
     rows = []
     for target in targets:
-        predictors = {(c, a): Predictor(effects, macs, alpha=a, caution=c) for c in CAUTIONS for a in space.alphas}
-        found = {key: _proposed(each, space, cuts, target) for key, each in predictors.items()}
+        found = {key: each.within(target) for key, each in proposals.items()}
         different = {c.key: c for each in found.values() for c in each}
         values = {
             key: float(evaluator.measure_candidate(each).psnr.double().mean())
@@ -63,11 +67,6 @@ def rows_of(name: str, workload: Workload, targets: Sequence[float]) -> list[dic
                 | {"measured": values[first.key], "spearman": rank, "n": len(values), "calls": first.calls}
             )
     return rows
-
-
-def _proposed(predictor: Predictor, space: SearchSpace, cuts: Sequence[int], target: float) -> list[Candidate]:
-    """What is best within the target by this predictor alone, best first, and the simple shapes."""
-    return Proposals(predictor, space.steps, 1, regular(space, cuts), cautions=()).within(target)
 
 
 def _predicted(candidate: Candidate, predictor: Predictor) -> float:
