@@ -74,6 +74,12 @@ def check(name: str, shared: Models, own: Models, seed: str) -> int:
     return case(name, shared, own, rng).check()
 
 
+def run_plainly(name: str, models: Models) -> None:
+    """One run without a schedule: what diffusers itself leaves on a model when it first runs is there after it."""
+    case = _Piped(name, models, models, Random(name))
+    case._plain(case.planned)
+
+
 def random_schedule(rng: Random, calls: int, cuts: list[int]) -> Schedule:
     """A schedule of up to three cuts, mixed call by call, with any reuse."""
     chosen, rate = rng.sample(cuts, min(len(cuts), rng.randint(1, 3))), rng.choice((0.0, 0.2, 0.4, 1.0))

@@ -38,7 +38,7 @@ import torch
 from torch import nn
 
 from benchmarks.measuring import command_line, environment, machine, write_result
-from campaigns.runtime_cases import Models, check
+from campaigns.runtime_cases import Models, check, run_plainly
 from campaigns.runtime_pool import KINDS
 from deepcadence.schedules import ScheduleWarning, denoiser
 
@@ -63,9 +63,10 @@ class Campaign:
         self.alive: Counter[str] | None = None
 
     def warm_up(self) -> None:
-        """A case of each kind, so that what is computed once and kept is there before anything is counted."""
+        """A run and a case of each kind, so that what is made once and kept is there before anything is counted."""
         own = self.own.get()
         for name in self.kinds:
+            run_plainly(name, self.shared)
             check(name, self.shared, own, name)
         self.own.put(own)
 
