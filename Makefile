@@ -21,9 +21,7 @@ PYTEST ?=
 WORKERS ?= logical
 AUDIT ?=
 MATRIX ?=
-MUTATE ?= *.py
-MUTATION_TESTS ?= tests/schedules
-MUTATION_WORKERS ?= 2
+MUTATION ?=
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
@@ -80,20 +78,8 @@ coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in bui
 	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
 	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage report
 
-# mutmut wants the sources in `src`: a copy. What an earlier run found is kept. CI=true has hypothesis draw the same each
-# time, however slow it is.
-mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? MUTATE="NAME.py ..." for some of its files
-	mkdir -p build/mutation/src
-	cp -r schedules/deepcadence build/mutation/src/
-	cp -r tests benchmarks campaigns build/mutation/
-	{ cat pyproject.toml; echo '[tool.mutmut]'; echo 'source_paths = ["src"]'; \
-		echo 'also_copy = ["tests", "benchmarks", "campaigns"]'; \
-		echo 'pytest_add_cli_args = ["--override-ini", "pythonpath=.", "-p", "no:cacheprovider", "-p", "no:xdist"]'; \
-		echo 'pytest_add_cli_args_test_selection = [$(foreach name,$(MUTATION_TESTS),"$(name)",)]'; \
-		echo 'only_mutate = [$(foreach name,$(MUTATE),"src/deepcadence/schedules/$(name)",)]'; \
-	} > build/mutation/pyproject.toml
-	cd build/mutation && CI=true OMP_NUM_THREADS=1 $(CURDIR)/$(BIN)/mutmut run --max-children $(MUTATION_WORKERS)
-	cd build/mutation && $(CURDIR)/$(BIN)/mutmut results
+mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? a sample of mutants; an hour
+	$(BIN)/python -m campaigns.mutation $(MUTATION)
 
 test-matrix: $(VENV)/.test-ready ## the tests with the oldest and the newest versions, on Python 3.11 to 3.13; an hour and more
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m campaigns.matrix $(MATRIX)

@@ -3,7 +3,7 @@
 For each Python and each end of the ranges, an environment of its own in `build/matrix/`: the package and its extras at
 their lowest versions (of what it names itself; of what those need, the newest that fit) or at their highest, the tools
 of the tests on top, and the tests against the installed wheel. An interpreter that is missing is skipped by name.
-Packages are taken as wheels only.
+Packages are taken as wheels, but for those that have none.
 
     python -m campaigns.matrix --out reports/results/matrix
     python -m campaigns.matrix --pythons 3.13 --ends newest
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from benchmarks.measuring import command_line, environment, machine, markdown_ta
 ENDS = {"oldest": "lowest-direct", "newest": "highest"}
 TELLING = ("torch", "diffusers", "transformers", "optuna", "numpy", "pydantic")
 TESTS = ("tests/schedules", "tests/probe", "tests/search", "tests/reports", "tests/cli")
+BUILT = ("deepcadence", "fvcore", "iopath")
+"""The package itself, and those of pure Python that come as sources only."""
 COLUMNS = {name: (name, "") for name in ("python", "end", *TELLING, "outcome", "minutes")}
 
 
@@ -39,9 +42,11 @@ def try_out(python: str, end: str, tests: Sequence[str]) -> dict[str, Any]:
     if _run("uv", "python", "find", "--quiet", "--no-python-downloads", python):
         return {**row, "outcome": f"skipped: no Python {python} on this machine"}
     inside = ("--python", str(folder / "bin/python"))
-    install = ("uv", "pip", "install", "--quiet", "--only-binary", ":all:", "--no-binary", "deepcadence", *inside)
+    built = [word for name in BUILT for word in ("--no-binary", name)]
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left is no environment, which uv would refuse
+    install = ("uv", "pip", "install", "--quiet", "--only-binary", ":all:", *built, *inside)
     if (
-        _run("uv", "venv", "--quiet", "--clear", "--python", python, str(folder))
+        _run("uv", "venv", "--quiet", "--python", python, str(folder))
         or _run(*install, "--resolution", ENDS[end], ".[all]")
         or _run(*install, "--group", "dev")
     ):
