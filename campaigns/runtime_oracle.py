@@ -43,6 +43,8 @@ from campaigns.runtime_pool import KINDS
 from deepcadence.schedules import ScheduleWarning, denoiser
 
 BLOCK = 100
+NEIGHBOURS = 4
+"""Cases in a row that are of one kind, so that threads meet on a model."""
 KEPT = ("deepcadence.", "campaigns.")
 """Modules whose objects are counted, beside tensors and torch's modules."""
 
@@ -92,7 +94,7 @@ class Campaign:
     def _case(self, number: int) -> int:
         own = self.own.get()
         try:
-            name = Random(f"{self.seed}/{number // self.threads}").choice(self.kinds)  # neighbours share a model
+            name = Random(f"{self.seed}/{number // NEIGHBOURS}").choice(self.kinds)
             return check(name, self.shared, own, f"{self.seed}/{number}")
         finally:
             self.own.put(own)

@@ -53,8 +53,14 @@ class Kind:
     sides: int = 1
 
     def pipeline(self, prototype: Any, sampler: str | None) -> Any:
-        """A pipeline of its own around the components of `prototype`, with a scheduler of its own."""
+        """A pipeline of its own around the models of `prototype`, with a scheduler of its own.
+
+        And with tokenizers of its own: those of transformers keep their padding, and two threads that share one get
+        each other's.
+        """
         pipe = copy.copy(prototype)
+        for name in [name for name in vars(pipe) if name.startswith("tokenizer")]:
+            setattr(pipe, name, copy.deepcopy(getattr(pipe, name)))
         scheduler = prototype.scheduler
         pipe.scheduler = (getattr(diffusers, sampler) if sampler else type(scheduler)).from_config(scheduler.config)
         return pipe

@@ -254,7 +254,7 @@ def test_impossible_values_are_neither_written_nor_read(path: Path, name: str, v
     fails(path, f"{name}[1, 0, 2]", "expected")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_anywhere_gives_a_profile_or_its_error(path: Path, data: st.DataObject) -> None:
     content = bytearray(path.read_bytes())

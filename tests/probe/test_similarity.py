@@ -55,7 +55,7 @@ def test_features_that_differ_by_little_are_told_apart() -> None:
     assert pairs.relative_l1 is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(calls=st.integers(1, 5), rows=st.integers(1, 3), size=st.integers(1, 40), seed=st.integers(0, 99))
 def test_what_always_holds(calls: int, rows: int, size: int, seed: int) -> None:
     pairs = compare(features(calls, rows, (size,), seed))
@@ -81,7 +81,7 @@ def test_projected_distances_keep_their_bound() -> None:
         torch.testing.assert_close(pairs.norms, whole.norms, rtol=1e-5, atol=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(1, 300), dimensions=st.integers(1, 300))
 def test_every_coordinate_is_used_once_with_a_sign(size: int, dimensions: int) -> None:
     projection = Projection(size, dimensions, 0, torch.device("cpu"))

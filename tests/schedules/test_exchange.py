@@ -45,6 +45,9 @@ def refused(schedule: Schedule, to: Any, sentence: str) -> None:
     assert f"s.json: {sentence}" in str(caught.value)
 
 
+MANY = json.dumps({"steps_computation_mask": [1, 0], "steps_computation_policy": "static", "a" * 9000: 1})
+
+
 class TestDeepCache:
     """Arguments of `DeepCacheSDHelper.set_params`; tests/schedules/test_deepcache.py runs the package with them."""
 
@@ -170,6 +173,21 @@ class TestSmoothCache:
         with pytest.raises(ScheduleError) as caught:
             import_schedule(text, "smoothcache", source="c.json")
         assert f"c.json: {sentence}" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[1, 0, 2], [0, 1], 3, {"attn": 1}])
+def test_names_of_any_length_are_quoted_in_short(value: Any) -> None:
+    for text in (json.dumps({"a" * 9000: value}), json.dumps({"b": [1, 0], "a" * 9000: value})):
+        with pytest.raises(ScheduleError) as caught:
+            import_schedule(text, "smoothcache", source="c.json")
+        assert len(str(caught.value)) < 300
+    with pytest.raises(ScheduleError) as caught:
+        import_schedule(json.dumps({"a" * 9000: [1, 0], "b": [1, 1]}), "smoothcache", source="c.json")
+    assert str(caught.value).startswith("c.json: b: found another list, expected the list of aaa")
+    assert len(str(caught.value)) < 300
+    for text, origin in ((json.dumps({"a" * 9000: [1, 0]}), "smoothcache"), (MANY, "cache-dit")):
+        imported: Any = import_schedule(text, origin)  # type: ignore[arg-type]
+        assert all(len(each) < 400 for each in imported.lost)
 
 
 @pytest.mark.parametrize("to", ["deepcache", "cache-dit", "smoothcache"])

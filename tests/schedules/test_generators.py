@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcadence.schedules import (
@@ -115,7 +115,6 @@ def test_nonuniform_by_the_paper_is_valid(num_calls: int, interval: int, cut: in
     assert len(schedule.full_calls) <= math.ceil(num_calls / interval) + 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 120), intervals, cuts, st.integers(-50, 200), st.floats(1.0, 5.0))
 def test_nonuniform_as_released_is_valid(num_calls: int, interval: int, cut: int, center: int, power: float) -> None:
     try:

@@ -116,7 +116,7 @@ def test_codes_are_read_and_written() -> None:
     assert predictor.price(coded)[0] == pytest.approx(sum(1 if c == "full" else 0.4 for c in calls) / CALLS)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1000))
 def test_the_front_is_close_to_the_best_of_all_schedules(seed: int) -> None:
     """Brute force over all 2187 schedules of 8 calls at two cuts."""
@@ -136,7 +136,7 @@ def test_the_front_is_close_to_the_best_of_all_schedules(seed: int) -> None:
     assert np.median(lost) < 0.5
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 1000), speedup=st.sampled_from([1.3, 1.5, 1.8]))
 def test_what_is_best_within_a_target_is_close_to_the_best_of_all(seed: int, speedup: float) -> None:
     """Brute force over all 2187 schedules of 8 calls at two cuts."""

@@ -26,7 +26,7 @@ def brute_force(losses: np.ndarray, count: int) -> float:
     return min(loss_of(losses, (0, *some)) for some in rest)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), calls=st.integers(2, 8), extrapolating=st.booleans())
 def test_paths_are_the_best_of_all(seed: int, calls: int, extrapolating: bool) -> None:
     losses = np.random.default_rng(seed).exponential(size=(calls if extrapolating else 1, calls, calls))

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias, cast
 
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.families.transformer import blocks_outside
-from deepcadence.schedules.fields import describe
+from deepcadence.schedules.fields import describe, shortened
 from deepcadence.schedules.generators import from_full_calls, uniform
 from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.text import MAX_BYTES, canonical_json, parse_json
@@ -179,7 +179,7 @@ def _read_cache_dit(text: str | bytes, cut: int, source: str) -> tuple[list[int]
     known = {"steps_computation_mask", "steps_computation_policy", "Fn_compute_blocks", "Bn_compute_blocks"}
     others = sorted(set(config) - known - {"num_inference_steps"})
     beside = sorted(set(data) - {"cache_config"}) if prefix else []
-    return mask, place, (*(f"{prefix}{key}" for key in others), *beside)
+    return mask, place, (*(f"{prefix}{shortened(key, 60)}" for key in others), *(shortened(key, 60) for key in beside))
 
 
 def _read_smoothcache(text: str | bytes, source: str) -> tuple[list[int], str, tuple[str, ...]]:
@@ -190,9 +190,9 @@ def _read_smoothcache(text: str | bytes, source: str) -> tuple[list[int], str, t
     first, *others = masks
     for key in others:
         if masks[key] != masks[first]:
-            expected = f"the list of {first}: a schedule has one decision a call, for all layers"
+            expected = f"the list of {shortened(first, 60)}: a schedule has one decision a call, for all layers"
             _refuse(source, key, "another list", expected)
-    kinds = ", ".join(masks)
+    kinds = shortened(", ".join(masks), 200)
     return masks[first], first, (f"which layers are reused: there {kinds} in every block, here all inside the cut",)
 
 
@@ -234,4 +234,4 @@ def _transformer_layer(schedule: Schedule, cut: int, target: str, source: str) -
 
 
 def _refuse(source: str, place: str, found: str, expected: str) -> NoReturn:
-    raise ScheduleError(f"{source}: {place}: found {found}, expected {expected}")
+    raise ScheduleError(f"{source}: {shortened(place, 100)}: found {found}, expected {expected}")
