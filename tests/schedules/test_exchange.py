@@ -101,6 +101,11 @@ class TestCacheDit:
         two = "transformer_blocks.1 to single_transformer_blocks.3"
         refused(known(two), "cache-dit", f'model.cuts["1"]: found "{two}", expected blocks of one list')
 
+    @pytest.mark.parametrize("text", ["[10]", "[1 0]", "[1, 0,]", "1,0", "[]", ""])
+    def test_what_only_resembles_a_mask_is_refused(self, text: str) -> None:
+        with pytest.raises(ScheduleError, match=r"^c\.json: "):
+            import_schedule(text, "cache-dit", source="c.json")
+
     @pytest.mark.parametrize("text", ["110100", " 1 1 0\n100 ", "[1, 1, 0, 1, 0, 0]\n", json.dumps(CACHE_DIT)])
     def test_import(self, text: str) -> None:
         for given_text in (text, text.encode()):

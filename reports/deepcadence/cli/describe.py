@@ -51,7 +51,7 @@ def timeline(schedule: Schedule) -> str:
 def facts(schedule: Schedule) -> list[tuple[str, str]]:
     """Name and value of all that a schedule says; the optional parts where they are there."""
     found = [("schedule", describe(schedule)), ("timeline", timeline(schedule))]
-    if schedule.reuse.mode != "hold":
+    if schedule.reuse.mode == "adaptive":
         values = schedule.reuse.model_dump(exclude_none=True)
         mode = str(values.pop("mode"))
         found.append(("reuse", ", ".join([mode, *(f"{key} {value:g}" for key, value in values.items())])))

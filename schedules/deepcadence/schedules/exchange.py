@@ -202,9 +202,8 @@ def _digits(text: str | bytes) -> list[int]:
         return []
     plain = (text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text).strip()
     listed = plain.startswith("[") and plain.endswith("]")
-    inner = plain[1:-1] if listed else plain
-    known = "01, \t\r\n" if listed else "01 \t\r\n"
-    return [int(each) for each in inner if each in "01"] if set(inner) <= set(known) else []
+    digits = [each.strip() for each in plain[1:-1].split(",")] if listed else list("".join(plain.split()))
+    return [int(each) for each in digits] if set(digits) <= {"0", "1"} else []
 
 
 def _entries(value: Any, place: str, source: str) -> list[int]:
