@@ -9,7 +9,8 @@ Packages are taken as wheels, but for those that have none.
     python -m campaigns.matrix --pythons 3.13 --ends newest
 
 Environment variables of uv apply: `UV_TORCH_BACKEND=cpu` spares the GPU builds of torch where that index is reached.
-The exit code is 1 where an environment could not be built or a test failed.
+The result is written after each environment; what passed is not tried again by the same command. The exit code is 1
+where an environment could not be built or a test failed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from benchmarks.measuring import command_line, environment, machine, markdown_table, write_result
 
 ENDS = {"oldest": "lowest-direct", "newest": "highest"}
+SPREAD = ("--numprocesses", "logical", "--maxprocesses", "8")
 TELLING = ("torch", "diffusers", "transformers", "optuna", "numpy", "pydantic")
 TESTS = ("tests/schedules", "tests/probe", "tests/search", "tests/reports", "tests/cli")
 BUILT = ("deepcadence", "fvcore", "iopath")
@@ -51,7 +53,7 @@ def try_out(python: str, end: str, tests: Sequence[str]) -> dict[str, Any]:
         or _run(*install, "--group", "dev")
     ):
         return {**row, "outcome": "cannot be installed"}
-    words = [str(folder / "bin/python"), "-m", "pytest", "-q", "--override-ini", "pythonpath=.", *tests]
+    words = [str(folder / "bin/python"), "-m", "pytest", "-q", "--override-ini", "pythonpath=.", *SPREAD, *tests]
     failed = _run(*words, OMP_NUM_THREADS="1", DEEPCADENCE_TEST_WHEEL="1")
     minutes = f"{(time.monotonic() - began) / 60:.0f}"
     return {**row, **_versions(inside), "outcome": "failed" if failed else "passed", "minutes": minutes}
@@ -81,12 +83,24 @@ def main() -> None:
     parser.add_argument("--tests", nargs="+", default=list(TESTS), help="what pytest is given")
     parser.add_argument("--out", type=Path, help="write OUT.json and OUT.md")
     arguments = parser.parse_args()
-    rows = [try_out(python, end, arguments.tests) for python in arguments.pythons for end in arguments.ends]
-    result = {"command": command_line("campaigns.matrix"), "environment": environment(), "rows": rows}
-    print(markdown(result))
-    if arguments.out:
-        write_result(arguments.out, result, markdown(result))
+    result = {"command": command_line("campaigns.matrix"), "environment": environment(), "tests": arguments.tests}
+    passed, rows = _passed(arguments.out, arguments.tests), []
+    for python in arguments.pythons:
+        for end in arguments.ends:
+            rows.append(passed.get((python, end)) or try_out(python, end, arguments.tests))
+            if arguments.out:
+                write_result(arguments.out, result | {"rows": rows}, markdown(result | {"rows": rows}))
+    print(markdown(result | {"rows": rows}))
     raise SystemExit(any(row["outcome"] in ("failed", "cannot be installed") for row in rows))
+
+
+def _passed(out: Path | None, tests: Sequence[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What an earlier run of these tests found to pass, by Python and end."""
+    if out is None or not (path := out.with_suffix(".json")).exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = found["rows"] if found.get("tests") == list(tests) else []
+    return {(row["python"], row["end"]): row for row in rows if row["outcome"] == "passed"}
 
 
 if __name__ == "__main__":
