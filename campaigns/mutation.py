@@ -31,7 +31,7 @@ from benchmarks.measuring import command_line, environment, machine, write_resul
 
 FOLDER = Path("build/mutation")
 PACKAGE = Path("src/deepcadence/schedules")
-COPIED = ("tests", "benchmarks", "campaigns")
+COPIED = ("tests", "benchmarks", "campaigns", "docs")
 LEAST = 0.8
 NOTICED = ("killed", "timeout", "segfault", "suspicious")
 """What mutmut says of mutants with which a test failed, did not end, or ended the process."""
@@ -118,6 +118,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if new := [name for name in drawn if known[name] == "not checked"]:
         mutmut("run", *new, *workers)
     known = statuses()
+    if any(known[name] == "not checked" for name in drawn):
+        sys.exit("mutmut stopped before the end: the tests do not pass without a change, or see what it says above")
     survivors = [name for name in sorted(drawn) if known[name] not in NOTICED]
     return {
         "command": command_line("campaigns.mutation"),

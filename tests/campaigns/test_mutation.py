@@ -29,7 +29,7 @@ def test_share_by_the_formula_of_wilson() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="mutmut forks")
 def test_a_few_mutants(tmp_path: Path) -> None:
-    for name in ("schedules", "benchmarks", "campaigns"):
+    for name in ("schedules", "benchmarks", "campaigns", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
