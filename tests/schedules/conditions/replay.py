@@ -74,12 +74,12 @@ class Replay:
         return (entering, *others), {}
 
     def _enter(self, cut: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        bound = inspect.signature(block.forward).bind(*args, **kwargs)
+        bound = _bound(block, args, kwargs)
         self._entered[cut] = [bound.arguments[name] for name in _streams(bound)]
 
     def _leave(self, cut: int, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What enters the first block behind those that partial calls leave out: the streams that have entered them."""
-        bound = inspect.signature(block.forward).bind(*args, **kwargs)
+        bound = _bound(block, args, kwargs)
         names = _streams(bound)
         if self._now() == "full":
             entered = zip(names, self._entered[cut], strict=True)
@@ -87,7 +87,12 @@ class Replay:
         elif self._now() == cut:
             for name, before, added in zip(names, self._entered[cut], self._kept[cut], strict=True):
                 bound.arguments[name] = before + added
-        return bound.args, bound.kwargs
+        return bound.args[1:], bound.kwargs
+
+
+def _bound(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """Arguments by name; of the class, since offloading in diffusers 0.35 wraps a block's own `forward`."""
+    return inspect.signature(type(block).forward).bind(block, *args, **kwargs)
 
 
 def _streams(bound: inspect.BoundArguments) -> list[str]:
