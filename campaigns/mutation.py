@@ -6,9 +6,10 @@
 The sources and the tests are copied to `build/mutation`, since mutmut rewrites them. First the tests run once, to learn
 which of them reach which function; then for each mutant those that reach it, until one fails. What an earlier run found
 stays there, and only what has changed since, or was never tried, is tried again. A mutant that no test reaches counts
-as one that survived; one whose tests take far longer than they should counts as noticed. Left out are the tests that compile,
-since mutmut's way of switching mutants on cannot be compiled, and the table of support, which takes minutes: the score
-is a lower bound. The exit code is 1 where it is below 80 %.
+as one that survived; one whose tests take far longer than they should counts as noticed.
+
+Left out are the tests that compile, since mutmut's way of switching mutants on cannot be compiled, and the table of
+support, which takes minutes: the score is a lower bound. The exit code is 1 where it is below 80 %.
 """
 
 from __future__ import annotations
