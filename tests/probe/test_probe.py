@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -187,6 +188,7 @@ def test_nothing_to_do_is_an_error() -> None:
         probe(ddim(), max_distance=-1)
 
 
+@pytest.mark.skipif(version("diffusers") < "0.41", reason="DDIMPipeline gave no images of bfloat16")
 def test_half_precision() -> None:
     workload = ddim(seeds=(0,))
     full = probe(workload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def test_a_setup_is_one_short_line() -> None:
     setup = Setup.now("probe 'a\nb\udcff\x1b' " + "c" * 5000)
     assert setup.command.startswith("probe 'a\\nb\\udcff\\x1b' ccc")
     assert (len(setup.command), setup.command[-1]) == (4096, "…")
-    assert setup.versions["torch"] == torch.__version__
+    assert setup.versions["torch"] == version("torch")
     assert "python" in setup.versions
 
 

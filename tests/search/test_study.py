@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_a_second_run_reuses_and_more_trials_continue(workload: Workload, storag
     assert phases == [("baselines", 6, 6), ("search", 2, 2)]
     more = run_study(workload, storage=storage, trials=5, on_trial=told.append, command="search m", **SMALL)
     assert (first.setup.command, more.setup.command) == ("", "search m")
-    assert more.setup.versions["torch"] == torch.__version__
+    assert more.setup.versions["torch"] == version("torch")
     assert more.trials[: len(first.trials)] == first.trials
     assert [trial.origin for trial in told] == ["nonuniform"] * 3
     assert origins(more)["nonuniform"] == 5

@@ -11,7 +11,7 @@ from torch import nn
 
 from deepcadence.schedules.dispatch import Installation
 from deepcadence.schedules.errors import UnsupportedModelError
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 from deepcadence.schedules.fingerprint import Adapters, fingerprint
 from deepcadence.schedules.schedule import Schedule
 
@@ -117,7 +117,7 @@ class HeldControlNet:
 
     def _describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """What residuals depend on: shapes and values as in `fingerprint`, adapters, and the conditions themselves."""
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         conditions = [named.get(name) for name in _CONDITIONS]
         return fingerprint(self._names, args, kwargs), self._adapters.state(), list(_tensors(conditions))
 

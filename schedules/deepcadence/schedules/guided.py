@@ -15,6 +15,7 @@ import torch
 from deepcadence.schedules.adaptive import new_run
 from deepcadence.schedules.controlnet import HeldControlNet
 from deepcadence.schedules.dispatch import Installation
+from deepcadence.schedules.families.inputs import by_name
 from deepcadence.schedules.run import NewRun, Plan, Run, RunStats
 
 Side: TypeAlias = tuple[int, bool]
@@ -49,7 +50,7 @@ class Sides:
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Side:
         """The side of this call: (its place among the calls of a step, whether it skips layers)."""
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         sample, skips = named.pop(self._names[0], None), bool(named.get("skip_layers"))
         conditions = {
             name: value

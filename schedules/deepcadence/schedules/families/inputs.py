@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +15,11 @@ Randn = Callable[..., torch.Tensor]
 def parameter_names(model: nn.Module) -> tuple[str, ...]:
     """The names of the arguments of a model's forward, in order."""
     return tuple(inspect.signature(type(model).forward).parameters)[1:]
+
+
+def by_name(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, those without a name by the one that they have in `forward`."""
+    return {**dict(zip(names, args)), **kwargs}  # noqa: B905 - torch 2.9 cannot compile `strict`
 
 
 def draw(device: torch.device | str, dtype: torch.dtype, generator: torch.Generator | None) -> Randn:

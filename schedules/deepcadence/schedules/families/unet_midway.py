@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 from deepcadence.schedules.families.midway import Crossing, Inward, Midway, Outward, Road
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.skips import blocks_of, layers_of, segment, skip_sources
@@ -116,7 +116,7 @@ class UNetMidway(Midway):
 
     def __call__(self, crossing: Crossing, *args: Any, **kwargs: Any) -> Any:
         """See `Midway`."""
-        kwargs = own_residuals({**dict(zip(self._names, args, strict=False)), **kwargs}, self._names)
+        kwargs = own_residuals(by_name(self._names, args, kwargs), self._names)
         self._road.residuals = kwargs.get("down_intrablock_additional_residuals")
         try:
             return super().__call__(crossing, **kwargs)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deepcadence.schedules.families.base import Views
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 from deepcadence.schedules.families.shallow import shallow
 from deepcadence.schedules.families.skips import Position, blocks_of, layers_of, segment, skip_consumers, skip_sources
 from deepcadence.schedules.families.stand_ins import Stored
@@ -69,7 +69,7 @@ class UNetViews(Views):
     def partial(self, cut: int, feature: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """See `Views.partial`."""
         view = self._partial[cut]
-        kwargs = _partial_residuals({**dict(zip(self._names, args, strict=False)), **kwargs}, view, self._names)
+        kwargs = _partial_residuals(by_name(self._names, args, kwargs), view, self._names)
         view.stored.feature = feature.clone() if view.copies_feature else feature
         try:
             return view.model.forward(**kwargs)
