@@ -126,6 +126,7 @@ def main() -> None:
     known = environment("scipy", "torchmetrics")
     line = command_line("campaigns.calibration")
     text = (
+        "# Intervals\n\n"
         f"Model {arguments.model}, {arguments.samples} samples, seed {arguments.seed}; shares below {LEAST:.0%}: "
         f"{len(findings)}.\n\n{markdown_table(rows, COLUMNS)}\nMade with `{line}` on {machine(known)}.\n"
     )

@@ -199,6 +199,7 @@ def main() -> None:
     command = command_line("campaigns.fuzz")
     known = environment("pydantic", "safetensors", "optuna", "diffusers")
     text = (
+        "# Hostile files\n\n"
         f"{tally.done:,} inputs, seed {arguments.seed}, {tally.seconds:,.0f} s: {total} findings.\n\n"
         f"{markdown_table(rows, COLUMNS)}\n"
         f"{tally.listed()}Made with `{command}` on {machine(known)}.\n"

@@ -390,6 +390,7 @@ def main() -> None:
     total = sum(row["findings"] for row in rows)
     finished = tally.counts["search/since"] // RESUMED_AFTER
     text = (
+        "# Power cuts\n\n"
         f"{tally.done} kills, seed {arguments.seed}, {tally.seconds:,.0f} s: {total} findings. Studies that were let "
         f"finish after {RESUMED_AFTER} kills each: {finished}.\n\n{markdown_table(rows, COLUMNS)}\n{tally.listed()}"
         f"Made with `{line}` on {machine(known)}.\n"

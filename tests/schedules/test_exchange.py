@@ -126,7 +126,8 @@ class TestCacheDit:
             ({"steps_computation_mask": None}, "steps_computation_mask: found nothing, expected a list of 1"),
             (
                 {"steps_computation_mask": "medium"},
-                'steps_computation_mask: found "medium", the name of a rule',
+                'steps_computation_mask: found "medium", the name of a rule of cache-dit, expected a list of 1 and 0, as '
+                "cache_dit.steps_mask(mask_policy=..., total_steps=...) makes of the name",
             ),
             ({"steps_computation_mask": [1, 2]}, "steps_computation_mask[1]: found 2, expected 1 (compute) or 0"),
             ({"steps_computation_mask": [0, 1]}, "steps_computation_mask[0]: found 0, expected 1: the first call"),
@@ -161,7 +162,10 @@ class TestSmoothCache:
         assert json.loads(text) == {"attn1": [1, 0, 1, 0, 0]}
         assert import_schedule(text, "smoothcache", cut=1).schedule.calls == schedule.calls
         assert lost[0].startswith("the cut, 1: SmoothCache reuses the self-attention of every block")
-        refused(known("up_blocks.1.resnets.1"), "smoothcache", 'model.cuts["1"]: found "up_blocks.1.resnets.1"')
+        expected = (
+            'model.cuts["1"]: found "up_blocks.1.resnets.1", expected blocks of a transformer, which SmoothCache caches'
+        )
+        refused(known("up_blocks.1.resnets.1"), "smoothcache", expected)
 
     @pytest.mark.parametrize(
         ("text", "sentence"),

@@ -70,6 +70,17 @@ def test_cuts_are_named_by_the_blocks_that_their_feature_stands_for() -> None:
     }
 
 
+@pytest.mark.parametrize("make", [tiny.dit, tiny.flux, tiny.wan])
+def test_small_inputs_are_those_of_their_generator(make: Any) -> None:
+    model = make()
+    once, again, others = (
+        family_of(model).small_inputs(model, generator=torch.Generator().manual_seed(seed))["hidden_states"]
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(once, again)
+    assert not torch.equal(once, others)
+
+
 class TestControlNet:
     """Residuals for blocks that run are added as they are now; those for the others are in the feature."""
 
