@@ -126,8 +126,8 @@ class TestCacheDit:
             ({"steps_computation_mask": None}, "steps_computation_mask: found nothing, expected a list of 1"),
             (
                 {"steps_computation_mask": "medium"},
-                'steps_computation_mask: found "medium", the name of a rule of cache-dit, expected a list of 1 and 0, as '
-                "cache_dit.steps_mask(mask_policy=..., total_steps=...) makes of the name",
+                'steps_computation_mask: found "medium", the name of a rule of cache-dit, expected a list of 1 and 0, '
+                "as cache_dit.steps_mask(mask_policy=..., total_steps=...) makes of the name",
             ),
             ({"steps_computation_mask": [1, 2]}, "steps_computation_mask[1]: found 2, expected 1 (compute) or 0"),
             ({"steps_computation_mask": [0, 1]}, "steps_computation_mask[0]: found 0, expected 1: the first call"),
