@@ -54,5 +54,6 @@ class Tally:
         self._path.unlink(missing_ok=True)
 
     def listed(self) -> str:
-        """The findings as a list in Markdown."""
-        return "".join(f"- {each['index']}, {each['name']}: {each['message']}\n" for each in self.findings)
+        """The findings as a list in Markdown, each on one line."""
+        lines = [f"- {each['index']}, {each['name']}: {' '.join(each['message'].split())}\n" for each in self.findings]
+        return "".join([*lines, "\n" * bool(lines)])
