@@ -1,6 +1,6 @@
 """Do the tests notice changes in `schedules/`? A random sample of mutants, by mutmut.
 
-    python -m campaigns.mutation --sample 400 --seed 0 --out reports/results/mutation
+    python -m campaigns.mutation --sample 150 --seed 0 --out reports/results/campaign-mutation
     python -m campaigns.mutation --files 'generators.py' 'reuse.py'
 
 The sources and the tests are copied to `build/mutation`, since mutmut rewrites them. First the tests run once, to learn
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import re
@@ -28,6 +27,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import binomtest
 
 from benchmarks.measuring import command_line, environment, machine, write_result
 
@@ -78,12 +79,9 @@ def statuses() -> dict[str, str]:
 
 
 def share(noticed: int, tried: int) -> tuple[float, float, float]:
-    """The share and its 95% interval, by Wilson's formula."""
-    z = 1.959964
-    p, spread = noticed / tried, z * z / tried
-    middle = (p + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (p * (1 - p) + spread / 4)) / (1 + spread)
-    return p, middle - half, middle + half
+    """The share and its 95% interval (Wilson)."""
+    interval = binomtest(noticed, tried).proportion_ci(method="wilson")
+    return noticed / tried, interval.low, interval.high
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from PIL import Image
 
 from deepcadence.probe import Profile, ProfileError, Workload, estimate_memory, probe, record
@@ -188,7 +189,7 @@ def test_nothing_to_do_is_an_error() -> None:
         probe(ddim(), max_distance=-1)
 
 
-@pytest.mark.skipif(version("diffusers") < "0.41", reason="DDIMPipeline gave no images of bfloat16")
+@pytest.mark.skipif(Version(version("diffusers")) < Version("0.41"), reason="DDIMPipeline gave no images of bfloat16")
 def test_half_precision() -> None:
     workload = ddim(seeds=(0,))
     full = probe(workload)

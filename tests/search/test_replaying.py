@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, HeunDiscreteScheduler
+from packaging.version import Version
 
 from deepcadence.probe import Workload
 from deepcadence.schedules import Schedule, denoiser, uniform
@@ -53,7 +54,7 @@ PIPELINES: dict[str, Callable[[], Workload]] = {
     ),
     "bfloat16": lambda: Workload(tiny.ddim_pipeline().to(torch.bfloat16), steps=6, seeds=(0, 1)),
 }
-if version("diffusers") < "0.41":
+if Version(version("diffusers")) < Version("0.41"):
     del PIPELINES["bfloat16"]  # DDIMPipeline gave no images of it
 
 

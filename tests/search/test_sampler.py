@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from packaging.version import Version
 
 from deepcadence.search import Sampler
 from deepcadence.search.objective import CANDIDATE
@@ -71,7 +72,9 @@ def test_the_gp_sees_what_was_given_up() -> None:
     assert good != bad
 
 
-@pytest.mark.skipif(version("optuna") < "5", reason="the GP of Optuna 4 does not look at running trials")
+@pytest.mark.skipif(
+    Version(version("optuna")) < Version("5"), reason="the GP of Optuna 4 does not look at running trials"
+)
 def test_the_gp_sees_what_others_run() -> None:
     known = proposals(searched("gp"), "gp", 1)[0]
     found = []

@@ -17,7 +17,7 @@ from deepcadence.probe._called import (
 )
 from deepcadence.probe.errors import WorkloadError
 from deepcadence.schedules import denoiser
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 from deepcadence.schedules.guided import Side, Sides
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Follower:
         self.rows: dict[Side, int] = {}
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         shape, side = first_tensor(named).shape, self._side_of(args, kwargs)
         self.timesteps.setdefault(side, []).append(timestep_of(named))
         self.rows[side] = shape[0]

@@ -10,6 +10,7 @@ import torch
 from deepcadence.probe._called import output_tensor
 from deepcadence.probe.errors import ProfileError
 from deepcadence.schedules.families import Views
+from deepcadence.schedules.families.inputs import by_name
 
 __all__ = ["MAX_ROWS", "SHARED", "OutputErrors", "arguments_repeated", "batch_first", "repeated"]
 
@@ -61,7 +62,7 @@ class OutputErrors:
 
         Returns how many were tried.
         """
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         full = output_tensor(output)
         tried = 0
         for cut in self._cuts:

@@ -16,7 +16,7 @@ from deepcadence.probe.output_error import OutputErrors
 from deepcadence.probe.projection import Projection, ProjectionInfo
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.families import family_of
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 from deepcadence.schedules.guided import Side, Sides
 
 __all__ = ["Recording", "record"]
@@ -89,7 +89,7 @@ class Recording:
             recent[cut].append(feature)
         self._calls[side] = call + 1
         if call == self.num_calls:
-            named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+            named = by_name(self._names, args, kwargs)
             self.timesteps.append(timestep_of(named))
         if self.on_call is not None:
             self.on_call(1 + tried)

@@ -13,7 +13,7 @@ from deepcadence.probe.errors import ProfileError
 from deepcadence.probe.output_error import SHARED, batch_first
 from deepcadence.probe.workload import Workload, to_images
 from deepcadence.schedules import denoiser
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 
 __all__ = ["Push", "responses"]
 
@@ -83,7 +83,7 @@ class _Pushed:
 
     @torch.no_grad()
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         call, self._call = self._call, self._call + 1
         known = self._outputs[call]
         rows = known.reshape(-1, self._samples, *known.shape[1:])[:, self._of.to(known.device)].flatten(0, 1)

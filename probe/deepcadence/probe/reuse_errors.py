@@ -15,7 +15,7 @@ from deepcadence.probe.output_error import MAX_ROWS, arguments_repeated, batch_f
 from deepcadence.probe.projection import Projection
 from deepcadence.schedules import denoiser
 from deepcadence.schedules.families import family_of
-from deepcadence.schedules.families.inputs import parameter_names
+from deepcadence.schedules.families.inputs import by_name, parameter_names
 
 __all__ = ["ReuseErrors"]
 
@@ -66,7 +66,7 @@ class ReuseErrors:
         """Answer one call of the denoiser as the denoiser would."""
         output, features = self._views.full(*args, **kwargs)
         full = output_tensor(output)
-        named = {**dict(zip(self._names, args, strict=False)), **kwargs}
+        named = by_name(self._names, args, kwargs)
         old = [age for age in self._ages if age <= len(self.outputs)]
         self.errors.append(self._at(old, full, named))
         self.outputs.append(full)

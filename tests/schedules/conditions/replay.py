@@ -91,7 +91,7 @@ class Replay:
 
 
 def _bound(block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """Arguments by name; of the class, since offloading in diffusers 0.35 wraps a block's own `forward`."""
+    """Arguments by name; of the class, since offloading in diffusers wraps a block's own `forward`."""
     return inspect.signature(type(block).forward).bind(block, *args, **kwargs)
 
 
