@@ -70,13 +70,7 @@ audit: $(VENV)/.test-ready ## known vulnerabilities and licences of what is pinn
 	$(BIN)/python -m campaigns.audit $(AUDIT)
 
 coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in build/coverage; fails below 95%
-	rm -rf build/coverage
-	mkdir -p build/coverage
-	COVERAGE_FILE=$(CURDIR)/build/coverage/data OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest \
-		--numprocesses $(WORKERS) --maxprocesses 8 $(PYTEST)
-	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage combine --quiet
-	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage html --quiet --directory build/coverage/html --fail-under 0
-	COVERAGE_FILE=$(CURDIR)/build/coverage/data $(BIN)/coverage report
+	$(BIN)/python -m campaigns.coverage $(COVERAGE)
 
 mutation: $(VENV)/.test-ready ## do the tests notice changes in schedules/? a sample of mutants; an hour
 	$(BIN)/python -m campaigns.mutation $(MUTATION)
