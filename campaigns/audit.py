@@ -139,14 +139,14 @@ def markdown(result: Mapping[str, Any]) -> str:
     return (
         f"# Audit of what is installed\n\n`{result['command']}`\n\n{machine(result['environment'])}.\n\n"
         f"## Known vulnerabilities\n\nOf {result['pinned']} pinned packages {checked} were checked. "
-        f"{_list(result['vulnerable'])}{unchecked}\n"
-        f"## Licences\n\nOf {result['installed']} installed packages, these have one that is not on the list. "
+        f"Known of those: {_list(result['vulnerable'])}{unchecked}\n"
+        f"## Licences\n\n{result['installed']} packages are installed. With a licence that is not on the list: "
         f"{_list(result['licences_refused'])}"
     )
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "".join(f"\n- {line}" for line in lines) + "\n" if lines else "None.\n"
+    return "".join(f"\n- {line}" for line in lines) + "\n" if lines else "none.\n"
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ COLUMNS = {
     "read": ("read, and equal when read again", ",d"),
     "refused": ("refused by name", ",d"),
     "findings": ("findings", "d"),
-    "slowest": ("slowest, s", ".2f"),
+    "slowest": ("slowest, s by the clock", ".2f"),
 }
 
 
@@ -71,7 +71,8 @@ def attempt(reader: Reader, data: bytes, path: Path, seconds: float) -> tuple[st
     except DeepcadenceError as error:
         folder = str(path.parents[reader.place.count("/")])
         named = not reader.named or any(name in str(error) for name in (path.name, folder, "study '"))
-        return ("refused", "") if named and len(str(error)) < 5000 else ("finding", f"names no place: {error!r}"[:1000])
+        said = repr(error).replace(folder, "...")
+        return ("refused", "") if named and len(str(error)) < 5000 else ("finding", f"names no place: {said}"[:1000])
     except TooLongError:
         return "finding", f"longer than {seconds:g} s"
     except Exception as error:  # noqa: BLE001 - what a reader must not let through

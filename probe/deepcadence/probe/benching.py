@@ -55,7 +55,7 @@ class Timing:
 
     @property
     def time_over_macs(self) -> float | None:
-        """The part of the saving that reaches the clock: 1 where time falls as far as MACs do."""
+        """The speed-up in time over that in MACs: 1 where time falls as far as MACs do."""
         if self.schedule_speedup is None or self.mac_speedup is None:
             return None
         return self.schedule_speedup / self.mac_speedup

@@ -45,7 +45,7 @@ def bench(
     """Time whole runs of a model on this machine: plain and with the schedule; with --compile, compiled too.
 
     The kinds take turns, so that a busy machine slows all of them alike, and speed-ups are taken within a round.
-    `time/MACs` is the part of the saving that reaches the clock: 1 where time falls as far as MACs do. It is less where
+    `time/MACs` is the speed-up in time over that in MACs: 1 where time falls as far as MACs do. It is less where
     text encoding and decoding, which no schedule shortens, take their share. The first run of a kind, which compiles,
     does not count; it has a column of its own.
 

@@ -35,7 +35,7 @@ class PatientStorage(RDBStorage):
     away_since: float | None = None
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """One sign of life that fails is left out: the next one follows, and four must be missing."""
+        """One heartbeat that fails is left out: the next one follows, and four must be missing."""
         with contextlib.suppress(StorageInternalError, OperationalError):
             super().record_heartbeat(trial_id)
 

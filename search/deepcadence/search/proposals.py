@@ -62,7 +62,7 @@ class Proposals:
     def _near(self, target_speedup: float, *starts: Calls) -> list[Point]:
         """The best within the target, by each caution and from each of the starts, as far as they are different.
 
-        The predictor errs by more than these differ. At least three, and more where they are cheap.
+        The predictor errs by more than these differ. At most three, or more where they are cheap.
         """
         ends = [best_within(predictor, target_speedup, *starts) for predictor in self._predictors]
         chosen: list[Point] = []

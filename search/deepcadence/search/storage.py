@@ -45,6 +45,7 @@ MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
 _OPENINGS = 5
+_LOCKED_SECONDS = 60  # how long an SQLite file is waited for that another process writes
 _QUOTED = 200  # characters of an address in an error: what is none may be very long
 
 
@@ -54,18 +55,21 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
     Args:
         storage: None for memory; a path for an SQLite file; or a database URL, such as `sqlite:///study.db` or
             `postgresql+psycopg://user@host/database`.
-        heartbeat: seconds between the signs of life of a worker, which counts as dead after four of them missed.
+        heartbeat: seconds between the heartbeats of a worker, which counts as dead after four of them missed.
 
     Raises:
-        SearchError: the URL is malformed, its driver is not installed, or the database does not answer.
+        SearchError: the URL is malformed, its driver is not installed, the database does not answer, or the SQLite
+            file holds what is no table.
     """
     if storage is None:
         return InMemoryStorage()
     url = storage_url(storage)
-    shown = _shown(url)
+    shown, file = _shown(url), _sqlite_file(url)
+    if file is not None and file.is_file():
+        _sqlite_objects(file)
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 60}
+        options["connect_args"] = {"timeout": _LOCKED_SECONDS}
     try:
         with quiet():
             return _opened(url, options, heartbeat)
@@ -121,7 +125,10 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
     url = storage_url(storage)
     file = _sqlite_file(url)
     if file is not None:
-        _check_sqlite(file)
+        if not file.is_file():
+            raise SearchError(f"{file}: no such file; expected a study that `run_study` wrote")
+        if _sqlite_objects(file).get("studies") != "table":
+            raise SearchError(f"{file}: found no table of studies, expected a study that `run_study` wrote")
     backend = open_storage(url)
     try:
         with quiet():
@@ -137,20 +144,22 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
         close(backend)
 
 
-def _check_sqlite(file: Path) -> None:
-    """Raise `SearchError` unless a file is an SQLite database with the tables of Optuna, and nothing that runs."""
-    if not file.is_file():
-        raise SearchError(f"{file}: no such file; expected a study that `run_study` wrote")
+def _sqlite_objects(file: Path) -> dict[str, str]:
+    """What an SQLite file holds, name by kind; it may be new and hold nothing.
+
+    Raises:
+        SearchError: it is no SQLite database, or holds what would run by itself: a view or a trigger.
+    """
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        where = f"{file.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(where, uri=True, timeout=_LOCKED_SECONDS)) as database:
             kinds = dict(database.execute("SELECT name, type FROM sqlite_master"))
     except (sqlite3.Error, ValueError) as error:
         raise SearchError(f"{file}: found no SQLite database ({error}), expected a study") from error
     active = sorted(name for name, kind in kinds.items() if kind not in ("table", "index"))
     if active:
         raise SearchError(f"{file}: found a {kinds[active[0]]} {active[0]!r}, expected only the tables of a study")
-    if kinds.get("studies") != "table":
-        raise SearchError(f"{file}: found no table of studies, expected a study that `run_study` wrote")
+    return kinds
 
 
 def _reason(error: Exception) -> str:

@@ -104,7 +104,7 @@ def run_study(
         racing: with 16 seeds or more, give up trials of the search once a test says that they stay behind a schedule
             that costs no more; see `RacedOut`. Batches then hold a quarter of the seeds at most. False measures all
             trials on all seeds, as it takes to compare kinds of schedules.
-        heartbeat: seconds between signs of life, see `open_storage`.
+        heartbeat: seconds between heartbeats, see `open_storage`.
         command: what was typed for this, kept in the study for its report; no secrets.
         pictures: folder for a picture of the first images of each trial run by this process: Optuna artifacts,
             which optuna-dashboard shows.
