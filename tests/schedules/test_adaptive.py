@@ -146,6 +146,14 @@ class TestCost:
         assert run.stats.went_on == (2, 5)
         assert run.stats.macs == 4 * 1000 + 100 + 10 + 100
 
+    @pytest.mark.parametrize(("shape", "known"), [((3, 16, 16), True), ((3, 32, 32), False)])
+    def test_macs_are_known_for_the_sample_that_they_were_counted_on(self, shape: tuple[int, ...], known: bool) -> None:
+        pipe = tiny.ddim_pipeline()
+        cost = Cost(counter="exact", full_macs=1000, partial_macs={1: 100}, sample_shape=shape)
+        with cached(pipe, Schedule(calls=("full", 1, 1), cost=cost)) as run:
+            generate(pipe, steps=3)
+        assert run.stats.macs == (1200 if known else None)
+
     def test_two_tensors_are_held_per_cut_in_use_and_freed(self) -> None:
         pipe, calls = tiny.ddim_pipeline(), ("full", 1, 1, "full", 0, 0, 0)
         features: list[int] = []

@@ -391,6 +391,15 @@ def refused(reason: str, model: nn.Module) -> None:
         family_of(model)
 
 
+@pytest.mark.parametrize(("name", "pictures"), [("wan-pictures", 1), ("wan-first-and-last-picture", 2)])
+def test_example_inputs_of_wan_have_its_pictures_and_one_sample(name: str, pictures: int) -> None:
+    make, changes = MODELS[name]
+    model = make(**changes)
+    inputs = family_of(model).example_inputs(model)
+    assert inputs["hidden_states"].shape[0] == 1
+    assert inputs["encoder_hidden_states_image"].shape[::2] == (pictures, changes["image_dim"])
+
+
 def test_what_is_no_unet_is_refused_by_name() -> None:
     refused("Linear cannot be cached.*no conv_in, down_blocks", nn.Linear(2, 2))
 

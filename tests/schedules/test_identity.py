@@ -88,6 +88,11 @@ def test_sampler_info() -> None:
     assert info.class_name == "DDIMScheduler"
     assert info.timesteps == (750, 500, 250, 0)
     assert info.config_sha256 is not None
+    assert info.steps is None
+    assert sampler_info(scheduler, steps=4).steps == 4
+    assert info.timestep_spacing == "leading"
+    assert sampler_info(DDIMScheduler(timestep_spacing="trailing")).timestep_spacing == "trailing"
+    assert sampler_info(object()).timestep_spacing is None
     assert sampler_info(scheduler).timesteps is None
     assert info.config_sha256 != sampler_info(DDIMScheduler(clip_sample=False)).config_sha256
     heun = HeunDiscreteScheduler()

@@ -59,7 +59,7 @@ def _sentence(problem: Any, keys: Mapping[str, list[str]]) -> str:
             return f"{place}: found {found}, expected {context['expected']}"
         case "literal_error":
             expected = context["expected"].replace("'", '"')
-        case "model_type" | "dict_type" | "model_attributes_type":
+        case "model_type" | "dict_type":
             expected = "an object"
         case "tuple_type":
             expected = "a list"
