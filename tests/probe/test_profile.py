@@ -122,7 +122,7 @@ def fails(path: Path, place: str, expected: str) -> None:
         (b"\x02" + bytes(7) + b"[]", "header: found a JSON list"),
         (b"\x02" + bytes(7) + b"{}", "__metadata__.deepcadence: found null"),
         ((200_000).to_bytes(8, "little") + b"[" * 200_000, "header: found no valid JSON"),
-        (b'\x0d\0\0\0\0\0\0\0{"a":1,"a":2}', "header: found no valid JSON (a key stands twice"),
+        (b'\x0d\0\0\0\0\0\0\0{"a":1,"a":2}', 'header: found no valid JSON (key "a": found it more than once'),
     ],
 )
 def test_files_of_another_kind(tmp_path: Path, content: bytes, place: str) -> None:

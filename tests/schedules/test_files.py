@@ -52,6 +52,16 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         write_atomically(tmp_path / "none" / "file", "text")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX pipes")
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path(os.devnull)):
+        with pytest.raises(FileExistsError, match="it is a device or a pipe; give the name of a file"):
+            write_atomically(path, "text")
+    assert pipe.is_fifo()
+
+
 def test_the_longest_name_that_there_is(tmp_path: Path) -> None:
     write_atomically(tmp_path / ("n" * 255), "text")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["text"]

@@ -273,10 +273,21 @@ def test_a_file_over_the_limit_is_not_read_whole(tmp_path: Path) -> None:
 
 
 def test_many_problems_are_told_at_once_but_not_all() -> None:
-    lines = error_of(changed("calls", ["full"] + [-1] * 20)).splitlines()
+    lines = error_of(changed("cost.partial_macs", {str(cut): -1 for cut in range(20)})).splitlines()
     assert len(lines) == 6
-    assert lines[4].startswith("bad.json: calls[5]: found -1")
+    assert lines[4].startswith('bad.json: cost.partial_macs["4"]: found -1')
     assert lines[5] == "bad.json: and 15 more"
+
+
+@pytest.mark.parametrize("place", ["calls", "sampler.timesteps", "quality"])
+def test_of_a_list_the_first_wrong_entry_is_told(place: str) -> None:
+    (line,) = error_of(changed(place, [None] * 100_000)).splitlines()  # the errors of all would take gigabytes
+    assert line.startswith(f"bad.json: {place}[0]: found null")
+
+
+def test_an_object_of_very_many_keys_is_refused() -> None:
+    message = error_of(changed("cost.partial_macs", {str(cut): 1 for cut in range(20_001)}))
+    assert message == "bad.json: found 20001 keys in one object, expected at most 20000"
 
 
 def test_the_constructor_raises_the_same_error() -> None:

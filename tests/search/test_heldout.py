@@ -81,6 +81,16 @@ def test_saved_and_loaded(held_out: HeldOut, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(SearchError, match=r"bad\.json: not a held-out measurement"):
         HeldOut.load(tmp_path / "bad.json")
+    for text in (
+        b"{",
+        b"\xff",
+        200_000 * b"[",
+        b'{"seeds": 1, "seeds": 2}',
+        b"{" + b",".join(b'"%d":0' % i for i in range(20_001)) + b"}",
+    ):
+        (tmp_path / "bad.json").write_bytes(text)
+        with pytest.raises(SearchError, match=r"bad\.json: not a held-out measurement: "):
+            HeldOut.load(tmp_path / "bad.json")
 
 
 def test_search_seeds_are_refused(workload: Workload, result: StudyResult) -> None:

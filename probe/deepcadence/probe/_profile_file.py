@@ -20,6 +20,7 @@ from deepcadence.probe.info import ProfileInfo
 from deepcadence.schedules import write_atomically
 from deepcadence.schedules.fields import describe
 from deepcadence.schedules.problems import schedule_error
+from deepcadence.schedules.text import unique_keys
 
 __all__ = ["read_profile", "write_profile"]
 
@@ -27,7 +28,7 @@ MATRICES = tuple(
     name + suffix for name in ("cosine", "relative_l2", "relative_l1", "output_error") for suffix in ("", "_std")
 )
 _KEY = "deepcadence"
-_MAX_HEADER = 16 * 2**20
+_MAX_HEADER = 8 * 2**20
 _BYTES = 4  # of a float32
 
 
@@ -68,18 +69,12 @@ def _header(source: str, file: BinaryIO, total: int) -> dict[str, Any]:
         found = f"{len(prefix)} bytes" if len(prefix) < 8 else f"a header of {length} bytes in a file of {total}"
         _refuse(source, "byte 0", found, "a profile in the safetensors format")
     try:
-        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
+        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         _refuse(source, "header", f"no valid JSON ({error})", "the header of a safetensors file")
     if not isinstance(header, dict):
         _refuse(source, "header", f"a JSON {type(header).__name__}", "an object")
     return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return dict(pairs)
 
 
 def _meta(source: str, header: Mapping[str, Any]) -> ProfileInfo:
@@ -88,7 +83,7 @@ def _meta(source: str, header: Mapping[str, Any]) -> ProfileInfo:
     if not isinstance(text, str):
         _refuse(source, f"__metadata__.{_KEY}", describe(text), "the description of a profile; is this another file?")
     try:
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(text, object_pairs_hook=unique_keys)
         return ProfileInfo.model_validate(content)
     except ValidationError as error:
         known = {"": [field.alias or name for name, field in ProfileInfo.model_fields.items()]}

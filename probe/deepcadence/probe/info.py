@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from deepcadence.probe.macs import Macs
 from deepcadence.probe.projection import ProjectionInfo
 from deepcadence.probe.setup import Setup
-from deepcadence.schedules.fields import Count, Cut, Record, Text, problem
+from deepcadence.schedules.fields import Count, Cut, Record, Several, Text, problem
 from deepcadence.schedules.provenance import Created, ModelInfo, SamplerInfo
 
 __all__ = ["ProfileInfo"]
@@ -31,19 +31,19 @@ class ProfileInfo(Record):
     """The scheduler, with the timesteps of the run."""
     macs: Macs
     """Exact MACs of a full call and of a partial call at each profiled cut."""
-    cuts: Annotated[tuple[Cut, ...], Field(min_length=1)]
+    cuts: Annotated[Several[Cut], Field(min_length=1)]
     """The profiled cuts, in the order of the matrices."""
     num_calls: Count
     """Calls of the denoiser in a run (T)."""
     steps: Count
     """Sampling steps that were asked for."""
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Annotated[Several[Seed], Field(min_length=1)]
     """The samples."""
-    error_seeds: tuple[Seed, ...] = ()
+    error_seeds: Several[Seed] = ()
     """The samples whose output errors were measured."""
     max_distance: Whole = 0
     """Output errors were measured for features up to this many calls old."""
-    prompts: tuple[str, ...] = ()
+    prompts: Several[str] = ()
     """The prompts that were dealt out to the seeds."""
     rows: Count = 1
     """Rows of the denoiser's batch for one sample, 2 with classifier-free guidance; figures are their average."""

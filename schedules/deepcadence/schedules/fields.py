@@ -6,13 +6,14 @@ import json
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 __all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
-           "PositiveNumber", "Record", "Sha256", "Text", "Threshold", "describe", "problem", "shortened"]  # fmt: skip
+           "PositiveNumber", "Record", "Several", "Sha256", "Text", "Threshold", "describe", "problem",
+           "shortened"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
@@ -148,6 +149,17 @@ Alpha: TypeAlias = Annotated[int | float, PlainValidator(_alpha), _schema(type="
 Threshold: TypeAlias = Annotated[int | float, PlainValidator(_threshold), _schema(type="number", minimum=0)]
 Text: TypeAlias = Annotated[str, PlainValidator(_text), _schema(type="string")]
 Sha256: TypeAlias = Annotated[str, PlainValidator(_sha256), _schema(type="string", pattern="^[0-9a-f]{64}$")]
+
+
+class _FirstOnly(FailFast):
+    """`FailFast` that can be hashed, as a type beside `None` must be."""
+
+    __hash__ = object.__hash__
+
+
+T = TypeVar("T")
+Several: TypeAlias = Annotated[tuple[T, ...], _FirstOnly()]
+"""A list of any length, of which the first wrong entry is told: the errors of a million would fill the memory."""
 
 
 class Record(BaseModel):

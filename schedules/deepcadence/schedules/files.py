@@ -24,12 +24,14 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write `data` to `path`: into a temporary file in the same folder, then a rename over it.
 
     Text is written as UTF-8, its line ends as they are. A symbolic link is followed; an existing file keeps its mode.
-    The folder must exist. Raises `OSError` as `open` does, always with the name of `path`, and leaves no temporary file
-    behind. Only a process that is killed leaves one: hidden, and named .NAME.*.tmp.
+    The folder must exist; a device or a pipe is not replaced. Raises `OSError` as `open` does, always with the name of
+    `path`, and leaves no temporary file behind. Only a process that is killed leaves one: hidden, and named .NAME.*.tmp.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"cannot write {str(path)!r}: it is a device or a pipe; give the name of a file")
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:

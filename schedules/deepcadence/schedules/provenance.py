@@ -16,6 +16,7 @@ from deepcadence.schedules.fields import (
     Order,
     PositiveNumber,
     Record,
+    Several,
     Sha256,
     Text,
     Threshold,
@@ -103,7 +104,7 @@ class SamplerInfo(Record):
     """Its class, such as DDIMScheduler."""
     config_sha256: Sha256 | None = None
     """Hash of its configuration, see config_sha256."""
-    timesteps: tuple[Number, ...] | None = None
+    timesteps: Several[Number] | None = None
     """The timesteps of the run, first to last."""
     steps: Count | None = None
     """The steps that the run was asked for (num_inference_steps)."""
@@ -127,7 +128,7 @@ class Cost(Record):
     where both make as many calls."""
     reference_calls: Count | None = None
     """Calls of that uncached run, where they are not as many as those of the schedule."""
-    sample_shape: tuple[Count, ...] | None = None
+    sample_shape: Several[Count] | None = None
     """Shape of the denoiser's input without the batch: (channels, height, width)."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from deepcadence.schedules.errors import ScheduleError
-from deepcadence.schedules.fields import MAX_CALLS, Call, Record, describe, problem
+from deepcadence.schedules.fields import MAX_CALLS, Call, Record, Several, describe, problem
 from deepcadence.schedules.files import read_at_most, write_atomically
 from deepcadence.schedules.problems import schedule_error
 from deepcadence.schedules.provenance import Cost, Created, GeneratorInfo, ModelInfo, Quality, ReuseInfo, SamplerInfo
@@ -40,7 +40,7 @@ class Schedule(Record):
     """Says what this file is."""
     version: Literal[1] = 1
     """Version of the format."""
-    calls: tuple[Call, ...] = Field(
+    calls: Several[Call] = Field(
         json_schema_extra={"minItems": 1, "maxItems": MAX_CALLS, "prefixItems": [{"const": "full"}]}
     )
     """Per call of the denoiser, from the first of a run: "full", or the cut to reuse at. The first is "full"."""
@@ -54,7 +54,7 @@ class Schedule(Record):
     """The scheduler that it was made with."""
     cost: Cost | None = None
     """Multiply-accumulates per sample."""
-    quality: tuple[Quality, ...] | None = None
+    quality: Several[Quality] | None = None
     """Measured figures of quality."""
     created: Created | None = None
     """Who wrote the file, and when."""

@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 from deepcadence.schedules.errors import ScheduleError
 from deepcadence.schedules.fields import describe
 
-__all__ = ["MAX_BYTES", "canonical_json", "parse_json"]
+__all__ = ["MAX_BYTES", "canonical_json", "parse_json", "unique_keys"]
 
 MAX_BYTES = 4 * 2**20
 """The largest schedule file that is read, in bytes."""
 
 _PER_LINE = 10
+_MAX_KEYS = 20_000  # of one object; the cuts of a model are below 10,000
 _MAX_DIGITS = 40
 
 
@@ -50,6 +51,21 @@ def parse_json(text: str | bytes, source: str) -> dict[str, Any]:
     return data
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as `object_pairs_hook` of `json.loads`: each key once, and not millions of them.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if len(pairs) > _MAX_KEYS:
+        raise ValueError(f"found {len(pairs)} keys in one object, expected at most {_MAX_KEYS}")
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {describe(twice)}: found it more than once in one object, expected each key once")
+    return result
+
+
 class _Rules:
     """What JSON leaves open and a schedule file does not."""
 
@@ -66,11 +82,10 @@ class _Rules:
             self.refuse(f"byte {error.start}", f"0x{text[error.start]:02x}, which is not UTF-8", "JSON text in UTF-8")
 
     def unique(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            self.refuse(f"key {describe(twice)}", "it more than once in one object", "each key once")
-        return result
+        try:
+            return unique_keys(pairs)
+        except ValueError as error:
+            raise ScheduleError(f"{self._source}: {error}") from None
 
     def whole(self, digits: str) -> int:
         if len(digits) > _MAX_DIGITS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Annotated
@@ -12,7 +13,8 @@ from pydantic import Field, ValidationError
 
 from deepcadence.probe import Workload, noise_of
 from deepcadence.schedules import Call, Schedule, ScheduleError, read_at_most, write_atomically
-from deepcadence.schedules.fields import Count
+from deepcadence.schedules.fields import Count, Several, Text, shortened
+from deepcadence.schedules.text import unique_keys
 from deepcadence.search.baselines import fewer
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.contenders import best_uniform, most_steps
@@ -27,7 +29,7 @@ from deepcadence.search.statistics import Estimate, mean_and_ci, paired_differen
 from deepcadence.search.timing import wall_speedups
 from deepcadence.search.verdict import words
 
-_MAX_BYTES = 2**26
+_MAX_BYTES = 2**23
 
 
 class Comparison(Record):
@@ -47,14 +49,14 @@ class Comparison(Record):
     """
 
     origin: Origin
-    label: str
-    calls: tuple[Call, ...] | None
+    label: Text
+    calls: Several[Call] | None
     order: Whole = 0
     alpha: Finite = 1.0
     threshold: Finite | None = None
     max_hold: Whole | None = None
     steps: Count
-    spacing: str | None = None
+    spacing: Text | None = None
     full_calls: Whole
     partial_calls: Whole
     mean_macs: Positive
@@ -88,7 +90,7 @@ class HeldOut(Record):
     uniform: Comparison | None = None
     uniform_extrapolated: Comparison | None = None
     fewer_steps: Comparison | None = None
-    seeds: Annotated[tuple[Whole, ...], Field(min_length=2)]
+    seeds: Annotated[Several[Whole], Field(min_length=2)]
     num_calls: Count
     full_macs: Count
     seconds_per_sample: Finite
@@ -130,9 +132,11 @@ class HeldOut(Record):
             content = read_at_most(path, _MAX_BYTES)
             if len(content) > _MAX_BYTES:
                 raise SearchError(f"{path}: found more than {_MAX_BYTES} bytes, expected a held-out measurement")
-            return cls.model_validate_json(content)
+            return cls.model_validate(json.loads(content, object_pairs_hook=unique_keys))
         except (ValidationError, ScheduleError) as error:
             raise SearchError(problems(f"{path}: not a held-out measurement", error)) from error
+        except (ValueError, RecursionError) as error:  # no JSON, or not UTF-8
+            raise SearchError(f"{path}: not a held-out measurement: {shortened(str(error), 200)}") from error
 
 
 def held_out_seeds(result: StudyResult, count: int = 256) -> tuple[int, ...]:
