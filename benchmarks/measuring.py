@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from deepcadence.probe.clock import interleaved, median_ratio, timed
+from deepcadence.probe.setup import processor
 from deepcadence.schedules import write_atomically
 
 __all__ = [
@@ -37,7 +38,7 @@ def environment(*packages: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("deepcadence", "torch", *packages)},
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -89,12 +90,3 @@ def write_result(path: Path, result: Mapping[str, Any], markdown: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.with_suffix(".json"), json.dumps(result, indent=2) + "\n")
     write_atomically(path.with_suffix(".md"), markdown)
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -103,9 +103,13 @@ def same_traces(found: Trace, expected: Trace, what: str) -> None:
     """Two runs gave the same tensors, to the bit."""
     expect(len(found) == len(expected), f"{what}: {len(found)} tensors, expected {len(expected)}")
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-        # NaN counts as equal to itself: bits are compared
-        same = one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other))
+        same = (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(_bits(one), _bits(other))
         expect(same, f"{what}: tensor {index} of {len(found)} differs")
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """What is stored: NaN is equal to itself, and 0 is not -0."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 def same_stats(found: RunStats, expected: RunStats, what: str) -> None:

@@ -47,6 +47,8 @@ NEIGHBOURS = 4
 """Cases in a row that are of one kind, so that threads meet on a model."""
 KEPT = ("deepcadence.", "campaigns.")
 """Modules whose objects are counted, beside tensors and torch's modules."""
+FLAT = 1.05
+"""How far resident memory may rise in a soak, from after its first fifth to its end."""
 
 
 class Campaign:
@@ -158,6 +160,8 @@ def run(arguments: argparse.Namespace, kinds: Sequence[str] = tuple(KINDS)) -> d
         result["seconds"] = round(before + time.monotonic() - began, 1)
         sample = {"seconds": result["seconds"], "rss": process.memory_info().rss, "objects": len(gc.get_objects())}
         result["memory"].append(sample)
+        if arguments.soak and _done(arguments, result):
+            result["findings"] += grown(result["memory"])
         if arguments.out:
             write_result(arguments.out, result, markdown(result))
     return result
@@ -201,6 +205,16 @@ def drift(memory: Sequence[dict[str, Any]]) -> dict[str, float]:
         "end": statistics.median(megabytes[-quarter:]),
         "slope": slope,
     }
+
+
+def grown(memory: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """The finding that resident memory is not flat, if it is not."""
+    megabytes = drift(memory)
+    if megabytes["end"] <= FLAT * megabytes["begin"]:
+        return []
+    return [
+        {"case": "soak", "what": f"resident memory grew from {megabytes['begin']:.0f} to {megabytes['end']:.0f} MB"}
+    ]
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from campaigns.runtime_oracle import Campaign, drift, parse_arguments, run
+from campaigns.runtime_cases import FoundError, same_traces
+from campaigns.runtime_oracle import Campaign, drift, grown, parse_arguments, run
 from deepcadence.schedules import Handle
 from deepcadence.schedules.dispatch import Installation
 from deepcadence.schedules.reuse import Features
@@ -65,3 +66,15 @@ def test_it_would_notice(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_drift() -> None:
     memory = [{"seconds": 360.0 * index, "rss": (900 if index < 2 else 1000 + index) * 2**20} for index in range(10)]
     assert drift(memory) == pytest.approx({"begin": 1002.5, "end": 1008.5, "slope": 10})
+    assert grown(memory) == []
+    assert grown([*memory[:6], *({**each, "rss": 2 * each["rss"]} for each in memory[6:])]) != []
+
+
+@pytest.mark.parametrize("other", [[-0.0, 1.0], [0.0, 1.0 + 2**-23], [0.0]])
+def test_equal_means_to_the_bit(other: list[float]) -> None:
+    trace = [torch.tensor([0.0, float("nan")]), torch.tensor([0.0, 1.0])]
+    same_traces(trace, [each.clone() for each in trace], "clone")
+    with pytest.raises(FoundError, match="tensor 1 of 2 differs"):
+        same_traces([trace[0], torch.tensor(other)], trace, "changed")
+    with pytest.raises(FoundError, match="tensor 0 of 2 differs"):
+        same_traces([trace[0].double(), trace[1]], trace, "of another type")

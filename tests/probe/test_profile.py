@@ -176,6 +176,7 @@ def test_a_file_that_is_cut_short_or_has_a_tail(path: Path, cut_off: int) -> Non
         ({"setup": {"command": "a\nb"}}, "setup.command", "text on one line"),
         ({"setup": {"command": "a" * 4097}}, "setup.command: found 4097", "at most 4096"),
         ({"setup": {"versions": {"torch": "1" * 101}}}, "setup.versions", "a short text"),
+        ({"setup": {"machine": "1" * 101}}, "setup.machine: found 101", "at most 100"),
         ({"setup": {"versions": {str(n): "1" for n in range(51)}}}, "setup.versions", "at most 50"),
     ],
 )
@@ -196,6 +197,7 @@ def test_a_setup_is_one_short_line() -> None:
     assert (len(setup.command), setup.command[-1]) == (4096, "…")
     assert setup.versions["torch"] == version("torch")
     assert "python" in setup.versions
+    assert f", {torch.get_num_threads()} thread" in setup.machine
 
 
 @pytest.mark.parametrize(

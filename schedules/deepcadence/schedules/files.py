@@ -25,7 +25,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
 
     Text is written as UTF-8, its line ends as they are. A symbolic link is followed; an existing file keeps its mode.
     The folder must exist; a device or a pipe is not replaced. Raises `OSError` as `open` does, always with the name of
-    `path`, and leaves no temporary file behind. Only a process that is killed leaves one: hidden, and named .NAME.*.tmp.
+    `path`, and leaves no temporary file behind. Only a process that is killed leaves one: hidden, .NAME.*.tmp.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
