@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from campaigns.mutations import mutate, mutate_json, mutate_safetensors
@@ -25,7 +27,7 @@ from deepcadence.probe import Profile, Workload, bundled, count_macs, load_pipel
 from deepcadence.probe.pictures import to_pil
 from deepcadence.reports import render_report
 from deepcadence.schedules import Schedule, export_schedule, uniform
-from deepcadence.search import HeldOut, StudyResult, StudySettings, run_study
+from deepcadence.search import HeldOut, StudyResult, StudySettings, join_study, run_study
 from deepcadence.search.storage import storage_url
 from tests import tiny
 from tests.reports import records
@@ -69,7 +71,7 @@ def light_readers(work: Path) -> list[Reader]:
     held_out = _written(work, [records.held_out()])
     cache_dit = [b"1110100", b"[1, 0, 0, 1]", _foreign("cache-dit")]
     return [
-        Reader("schedule", 300, tuple(schedules), mutate_json, Schedule.load, _saved(Schedule.load)),
+        Reader("schedule", 280, tuple(schedules), mutate_json, Schedule.load, _saved(Schedule.load)),
         Reader("profile", 150, profiles, mutate_safetensors, Profile.load, _same_profile),
         Reader("held-out", 150, held_out, mutate_json, HeldOut.load, _saved(HeldOut.load)),
         Reader("prompts", 50, _PROMPTS, mutate, read_prompts, _same_prompts),
@@ -78,8 +80,11 @@ def light_readers(work: Path) -> list[Reader]:
             "smoothcache", 75, (_foreign("smoothcache"),), mutate_json,
             partial(read_foreign, origin="smoothcache"), _imported,
         ),
+        Reader(
+            "cache-dit, YAML", 20, _YAML, mutate, partial(read_foreign, origin="cache-dit"), _imported, "input.yaml"
+        ),
         Reader("storage-url", 50, _URLS, mutate, _url, lambda url, _: storage_url(url) == url, named=False),
-        Reader("image", 50, _images(work), mutate, _pairs, lambda *_: True, "with/seed-0.png", _image_folder(work)),
+        Reader("image", 50, _images(work), mutate, _pairs, _same_pairs, "with/seed-0.png", _image_folder(work)),
         Reader("config", 15, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
     ]  # fmt: skip
 
@@ -89,13 +94,19 @@ def readers(work: Path) -> list[Reader]:
     schedules = tuple(each.dumps().encode() for each in _schedules())
     return [
         *light_readers(work),
-        Reader("study", 20, (_study(work),), _change_database, _read_study, lambda *_: True, "study.db"),
+        Reader("study", 18, (study := _study(work),), _change_database, _read_study, _same(_read_study), "study.db"),
+        Reader("study, gone on with", 1, (study,), _change_database, _go_on, lambda *_: True, "study.db"),
         *_models(work),
-        Reader("report", 1, schedules, mutate_json, partial(_report, work), lambda *_: True),
+        Reader("report", 1, schedules, mutate_json, partial(_report, work), _same(partial(_report, work))),
     ]
 
 
 _PROMPTS = (b"a cat\na dog\n", "ein Bär\r\n\r\n  zwei Bären\n".encode(), b"\xef\xbb\xbfa cat\n")
+_YAML = (
+    b"cache_config:\n  steps_computation_mask: [1, 0, 0, 1]\n  steps_computation_policy: static\n",
+    b"{cache_config: {steps_computation_mask: [1, 1, 0], steps_computation_policy: 'static', Fn_compute_blocks: 1}}\n",
+    b"a: &a !!bool yes\nb: *a\nc: !!int '7'\nd: !!timestamp 2026-01-01\ne: !!binary aGk=\n? {f: 1}\n: !!null x\n",
+)
 _URLS = (b"sqlite:///study.db", b"study.db", b"postgresql+psycopg://me:secret@host:5432/db?sslmode=require")
 
 
@@ -130,12 +141,22 @@ def _saved(load: Callable[[Path], Any]) -> Callable[[Any, Path], bool]:
     return same
 
 
+def _same(read: Callable[[Path], Any]) -> Callable[[Any, Path], bool]:
+    """For what nothing writes: reading the same file again gives the same."""
+    return lambda found, path: bool(read(path) == found)
+
+
 def _same_profile(profile: Profile, path: Path) -> bool:
     profile.save(path)
     found = Profile.load(path)
     names = [name for name in Profile.__dataclass_fields__ if name != "meta"]
     pairs = [(getattr(profile, name), getattr(found, name)) for name in names]
     return found.meta == profile.meta and all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
+
+
+def _same_pairs(found: Any, path: Path) -> bool:
+    pairs = zip(found.pairs, _pairs(path).pairs, strict=True)
+    return all(np.array_equal(value, vars(other)[name]) for one, other in pairs for name, value in vars(one).items())
 
 
 def _same_prompts(prompts: tuple[str, ...], path: Path) -> bool:
@@ -181,11 +202,24 @@ def _configs() -> Iterable[bytes]:
     yield (bundled.path() / "unet/config.json").read_bytes()
 
 
+def _searched(path: Path, trials: int) -> Any:
+    workload = Workload(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2)
+    return run_study(
+        workload, storage=path, trials=trials, max_uniform=2, max_published=1, max_predicted=0, fewer_steps=(3,)
+    )
+
+
 def _study(work: Path) -> bytes:
     """A small study, finished."""
-    workload = Workload(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2)
-    run_study(workload, storage=work / "real.db", trials=2, max_uniform=2, max_published=1, fewer_steps=(3,))
+    _searched(work / "real.db", trials=2)
     return (work / "real.db").read_bytes()
+
+
+def _go_on(path: Path) -> Any:
+    """A search takes the study up, and so does a worker."""
+    result = _searched(path, trials=3)
+    join_study(Workload(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2).pipeline, path)
+    return result
 
 
 def _change_database(data: bytes, dice: random.Random, _: Sequence[bytes] = ()) -> bytes:
@@ -236,15 +270,25 @@ def _models(work: Path) -> Iterable[Reader]:
         ("unet/config.json", mutate_json),
         ("text_encoder/config.json", mutate_json),
         ("scheduler/scheduler_config.json", mutate_json),
+        ("vae/config.json", mutate_json),
         ("vae/diffusion_pytorch_model.safetensors", mutate_safetensors),
+        ("text_encoder/model.safetensors", mutate_safetensors),
+        ("tokenizer/tokenizer_config.json", mutate_json),
+        ("tokenizer/tokenizer.json", mutate_json),
     ):
         corpus = ((folder / place).read_bytes(),)
-        yield Reader(f"model: {place}", 3, corpus, change, _load_model, lambda *_: True, place, folder)
+        yield Reader(f"model: {place}", 2, corpus, change, _load_model, _same(_load_model), place, folder)
 
 
-def _load_model(path: Path) -> Any:
+def _load_model(path: Path) -> dict[str, Any]:
+    """Class and weights of each component, the weights as a hash."""
     folder = next(each for each in path.parents if (each / "unet").is_dir())
-    return type(load_pipeline(folder))
+    found: dict[str, Any] = {}
+    for name, part in load_pipeline(folder).components.items():
+        weights = part.state_dict() if isinstance(part, torch.nn.Module) else {}
+        digest = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in weights.values()))
+        found[name] = type(part), digest.hexdigest()
+    return found
 
 
 def _report(work: Path, path: Path) -> str:
