@@ -400,6 +400,13 @@ def test_example_inputs_of_wan_have_its_pictures_and_one_sample(name: str, pictu
     assert inputs["encoder_hidden_states_image"].shape[::2] == (pictures, changes["image_dim"])
 
 
+def test_text_that_the_model_projects_has_the_width_from_before() -> None:
+    model = tiny.unet2d_condition(encoder_hid_dim_type="text_proj", encoder_hid_dim=20)
+    inputs = family_of(model).example_inputs(model)
+    assert inputs["encoder_hidden_states"].shape[-1] == 20
+    assert model(**inputs).sample.shape == inputs["sample"].shape
+
+
 def test_what_is_no_unet_is_refused_by_name() -> None:
     refused("Linear cannot be cached.*no conv_in, down_blocks", nn.Linear(2, 2))
 

@@ -63,6 +63,7 @@ def test_values_that_json_lacks() -> None:
     assert same(np.float32(0.5), 0.5)
     assert same(torch.tensor([1, 2]), [1, 2])
     assert same({3, 1, 2}, [1, 2, 3])
+    assert same({"b", 1, "a"}, ["a", "b", 1])
     assert same(Color.RED, "red")
     assert same(PurePosixPath("a/b"), "a/b")
     with pytest.raises(ScheduleError, match=r"config\.x\[0\]: found a function, expected JSON data"):
