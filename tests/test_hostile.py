@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import sqlite3
 import struct
@@ -13,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from deepcadence.cli import workload as cli_workload
 from deepcadence.cli.console import printable
 from deepcadence.cli.report_inputs import ImagesError, image_pairs
 from deepcadence.cli.workload import PromptsError, read_prompts
 from deepcadence.probe import LoadError, _meta, count_macs, load_pipeline
+from deepcadence.probe._allocations import allocating_at_most
 from deepcadence.schedules import ScheduleError, UnsupportedModelError, import_schedule
 from deepcadence.search import HeldOut, SearchError, StudyResult
 from deepcadence.search.storage import open_storage
@@ -224,3 +228,204 @@ def test_images_are_measured_before_they_are_unpacked(tmp_path: Path, content: b
 
 def test_no_control_character_reaches_the_terminal() -> None:
     assert printable("a\x1b]0;x\x07\nü\u202e") == "a\\x1b]0;x\\x07\nü\\u202e"
+
+
+@pytest.fixture(scope="module")
+def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "sd"
+    tiny.sd_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def sd(sd_folder: Path, tmp_path: Path) -> Path:
+    """A fresh copy of Stable Diffusion's folder, to be made hostile."""
+    return Path(shutil.copytree(sd_folder, tmp_path / "sd"))
+
+
+def change(path: Path, **entries: Any) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | entries))
+
+
+def code(marker: Path, base: str) -> str:
+    """Python that leaves a trace where it is run."""
+    return f"open({str(marker)!r}, 'w').close()\nfrom diffusers import {base} as Evil\n"
+
+
+@pytest.mark.parametrize("class_name", ["DiffusionPipeline", "FlaxDiffusionPipeline", "DDPMPipeline", "AutoModel"])
+def test_a_component_that_loads_components_of_its_own_is_refused(sd: Path, tmp_path: Path, class_name: str) -> None:
+    marker = tmp_path / "ran"
+    change(sd / "model_index.json", unet=["diffusers", class_name])
+    shutil.rmtree(sd / "unet")
+    (sd / "unet/unet").mkdir(parents=True)
+    (sd / "unet/unet/evil.py").write_text(code(marker, "UNet2DModel"))
+    nested = {"_class_name": "DDPMPipeline", "unet": ["evil", "Evil"], "scheduler": ["diffusers", "DDPMScheduler"]}
+    (sd / "unet/model_index.json").write_text(json.dumps(nested))
+    shutil.copytree(sd / "scheduler", sd / "unet/scheduler")
+    with pytest.raises(LoadError, match=r"unet: found .*, expected a model, a sampler, a tokenizer or a processor"):
+        load_pipeline(sd)
+    assert not marker.exists()
+
+
+def test_a_pipeline_inside_a_pipeline_and_code_at_any_depth_are_refused(sd: Path) -> None:
+    (sd / "unet/deep").mkdir()
+    (sd / "unet/deep/model_index.json").write_text("{}")
+    with pytest.raises(LoadError, match=r"deep/model_index\.json: found a pipeline inside the pipeline"):
+        load_pipeline(sd)
+    (sd / "unet/deep/model_index.json").unlink()
+    (sd / "unet/deep/diffusers.py").write_text("raise SystemExit")
+    with pytest.raises(LoadError, match=r"deep/diffusers\.py: found code in place of diffusers"):
+        load_pipeline(sd)
+
+
+def test_a_pipeline_that_fetches_others_is_refused(sd: Path) -> None:
+    change(sd / "model_index.json", _class_name="KandinskyCombinedPipeline")
+    with pytest.raises(LoadError, match="_class_name: found 'KandinskyCombinedPipeline', expected a pipeline that"):
+        load_pipeline(sd)
+
+
+def test_a_component_lies_in_a_folder_of_its_name(sd: Path) -> None:
+    change(sd / "model_index.json", **{"../sd/unet": ["diffusers", "UNet2DConditionModel"]})
+    with pytest.raises(LoadError, match=r"\.\./sd/unet: found .* expected the name of a component"):
+        load_pipeline(sd)
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer/tokenizer_config.json", "tokenizer/preprocessor_config.json", "text_encoder/config.json"]
+)
+def test_nobody_is_asked_whether_to_run_code(sd: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    change(sd / "model_index.json", tokenizer=["transformers", "LlavaProcessor"])
+    change(sd / name, deep=[{"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}])
+    (sd / "tokenizer/evil.py").write_text("raise SystemExit")
+    with pytest.raises(LoadError, match=f"{name}: auto_map: found .* code that comes with a model is never run"):
+        load_pipeline(sd)
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "message"),
+    [
+        ("tokenizer/tokenizer_config.json", {"fast_tokenizer_files": ["../../secret/tokenizer.4.0.0.json"]},
+         "fast_tokenizer_files: found"),
+        ("tokenizer/tokenizer_config.json", {"vocab_file": "/etc/passwd", "merges_file": "merges.txt"}, "vocab_file: "),
+        ("tokenizer/tokenizer_config.json", {"merges_file": "..\\secret"}, "merges_file: found"),
+        ("text_encoder/config.json", {"configuration_files": ["../config.4.0.0.json"]}, "configuration_files: found"),
+        ("text_encoder/config.json", {"_attn_implementation": "someone/kernel"}, "no code from the hub"),
+        ("text_encoder/model.safetensors.index.fp16.json", {"weight_map": {"a": "../../secret.safetensors"}},
+         "weight_map: found"),
+        ("text_encoder/model.safetensors.index.json", {"weight_map": {"a": "..\\secret.safetensors"}},
+         "weight_map: found"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**7}, "num_train_timesteps: found 10000000"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": float("inf")}, "num_train_timesteps: found "),
+    ],
+)  # fmt: skip
+def test_settings_that_lead_elsewhere_or_ask_for_too_much(
+    sd: Path, name: str, entries: dict[str, Any], message: str
+) -> None:
+    change(sd / name, **entries)
+    with pytest.raises(LoadError, match=message) as caught:
+        load_pipeline(sd)
+    assert name in str(caught.value)
+
+
+def test_what_a_tokenizer_was_saved_from_does_no_harm(sd: Path) -> None:
+    change(sd / "tokenizer/tokenizer_config.json", special_tokens_map_file="/root/special_tokens_map.json")
+    load_pipeline(sd)
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "text_encoder/model.safetensors", "vae", "model_index.json"])
+def test_links_out_of_a_model_folder_are_refused(sd: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").mkdir()
+    moved = (sd / name).rename(tmp_path / "secret" / Path(name).name)
+    (sd / name).symlink_to(moved)
+    with pytest.raises(LoadError, match=f"{name}: found a link that leads out of the model's folder"):
+        load_pipeline(sd)
+
+
+@pytest.mark.parametrize("target", [".", ".hidden"])
+def test_links_to_what_is_not_checked_are_refused(sd: Path, target: str) -> None:
+    (sd / ".hidden").mkdir()
+    (sd / "image_encoder").symlink_to(target)
+    with pytest.raises(LoadError, match="image_encoder: found a link"):
+        load_pipeline(sd)
+
+
+def test_a_cache_of_the_hub_leads_only_into_its_own_blobs(sd: Path, tmp_path: Path) -> None:
+    other = tmp_path / "models--b--b/blobs/1"
+    other.parent.mkdir(parents=True)
+    (sd / "unet/config.json").rename(other)
+    (sd / "unet/config.json").symlink_to(other)
+    snapshot = tmp_path / "models--a--a/snapshots/abc"
+    snapshot.parent.mkdir(parents=True)
+    sd.rename(snapshot)
+    with pytest.raises(LoadError, match=r"unet/config\.json: found a link"):
+        load_pipeline(snapshot)
+
+
+@pytest.mark.parametrize("name", ["unet/config.json", "tokenizer/tokenizer_config.json", "text_encoder/x.index.json"])
+def test_a_pipe_is_never_opened(sd: Path, name: str) -> None:
+    (sd / name).unlink(missing_ok=True)
+    os.mkfifo(sd / name)
+    with pytest.raises(LoadError, match=f"{name}: found a pipe, a socket or a device, expected a regular file"):
+        load_pipeline(sd)
+
+
+def test_a_device_is_never_opened(sd: Path) -> None:
+    (sd / "unet/config.json").unlink()
+    (sd / "unet/config.json").symlink_to("/dev/zero")
+    with pytest.raises(LoadError, match=r"unet/config\.json: found a link"):
+        load_pipeline(sd)
+
+
+def test_folders_without_end_are_refused(sd: Path) -> None:
+    (sd / "/".join("a" * 20)).mkdir(parents=True)
+    with pytest.raises(LoadError, match="found more than 10 folders in each other"):
+        load_pipeline(sd)
+    change(sd / "unet/config.json", deep=json.loads(60 * "[" + 60 * "]"))
+    shutil.rmtree(sd / "a")
+    with pytest.raises(LoadError, match="found more than 50 levels"):
+        load_pipeline(sd)
+
+
+def without(path: Path, part: str) -> None:
+    """Save the weights again without those whose names hold `part`."""
+    weights = {name: value for name, value in load_file(path).items() if part not in name}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("entry", ["vocab_size", "max_position_embeddings"])
+@pytest.mark.parametrize("lacking", [True, False])
+def test_a_text_encoder_cannot_fill_memory(sd: Path, entry: str, lacking: bool) -> None:
+    change(sd / "text_encoder/config.json", **{entry: 10**7})
+    if lacking:
+        without(sd / "text_encoder/model.safetensors", "embedding.weight")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(LoadError):
+        load_pipeline(sd)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600_000  # KiB; its tensor is of 1,250,000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(5, 5),
+        lambda: torch.zeros((5, 5)),
+        lambda: torch.full((5, 5), 1.0),
+        lambda: torch.randn(5, 5),
+        lambda: torch.randint(0, 9, (5, 5)),
+        lambda: torch.arange(25),
+        lambda: torch.arange(0, 50, 2),
+        lambda: torch.linspace(0, 1, 25),
+        lambda: torch.eye(5),
+        lambda: torch.empty_like(torch.empty(5, 5, device="meta"), device="cpu"),
+        lambda: torch.empty(1).new_zeros(25),
+        lambda: torch.ones(2).repeat(12),
+    ],
+)
+def test_allocations_are_counted_before_they_are_made(make: Any) -> None:
+    with allocating_at_most(30):
+        torch.empty(100, device="meta").clone()
+        make()
+    with allocating_at_most(24), pytest.raises(RuntimeError, match="more than 24 elements in all"):
+        make()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5EncoderModel
 
 from deepcadence.probe import LoadError, load_denoiser_config, load_pipeline
 from deepcadence.schedules import MissingExtraError
@@ -169,3 +172,106 @@ def test_without_diffusers_a_sentence_says_what_to_type(folder: Path, monkeypatc
     for load in (load_pipeline, load_denoiser_config):
         with pytest.raises(MissingExtraError, match=r"type: pip install 'deepcadence\[probe\]'"):
             load(folder)
+
+
+@pytest.fixture
+def sd(tmp_path: Path) -> Path:
+    tiny.sd_pipeline().save_pretrained(tmp_path / "sd")
+    return tmp_path / "sd"
+
+
+def drop_weight(path: Path, part: str) -> str:
+    """Save the weights again without the first whose name holds `part`, and give that name."""
+    weights = load_file(path)
+    name = next(name for name in weights if part in name)
+    del weights[name]
+    save_file(weights, path, metadata={"format": "pt"})
+    return name
+
+
+@pytest.mark.parametrize("part", ["token_embedding", "q_proj.bias", "final_layer_norm.weight"])
+def test_a_weight_that_a_text_encoder_lacks_is_named(sd: Path, part: str) -> None:
+    drop_weight(sd / "text_encoder" / "model.safetensors", part)
+    with pytest.raises(LoadError, match=f"text_encoder: found no weights for .*{part}.*, expected all that its config"):
+        load_pipeline(sd)
+
+
+def test_a_text_encoder_of_another_layout_is_not_filled_with_random_weights(sd: Path) -> None:
+    path = sd / "text_encoder" / "model.safetensors"
+    save_file({f"x.{name}": value for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    with pytest.raises(LoadError, match=r"found no weights for .*; if a newer version of transformers saved it"):
+        load_pipeline(sd)
+
+
+def test_a_text_encoder_with_tied_weights_is_whole(tmp_path: Path) -> None:
+    config = T5Config(vocab_size=40, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    with tiny.seeded(0):
+        encoder = T5EncoderModel(config)
+    pipeline = tiny.pixart_pipeline()
+    pipeline.register_modules(text_encoder=encoder)
+    pipeline.save_pretrained(tmp_path)
+    edit_index(tmp_path, tokenizer=[None, None])
+    loaded = load_pipeline(tmp_path).text_encoder
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in encoder.state_dict().items())
+
+
+def test_a_text_encoder_in_several_files_and_of_a_variant(tmp_path: Path) -> None:
+    pipeline = tiny.sd_pipeline()
+    pipeline.save_pretrained(tmp_path, variant="fp16", max_shard_size="20KB")
+    assert len(list((tmp_path / "text_encoder").glob("*.fp16*.safetensors"))) > 1
+    loaded = dict(load_pipeline(tmp_path).text_encoder.named_parameters())
+    assert all(torch.equal(value, loaded[name]) for name, value in pipeline.text_encoder.named_parameters())
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(sd: Path) -> None:
+    for path in (sd / "tokenizer").iterdir():
+        if path.name != "tokenizer_config.json":
+            path.unlink()
+    with pytest.raises(LoadError):  # some versions of transformers refuse it themselves
+        load_pipeline(sd)
+
+
+def as_hub_cache(folder: Path, root: Path) -> Path:
+    """A copy of a model's folder as the cache of the hub lays it out: the files are links into another folder."""
+    repository = root / "models--owner--name"
+    snapshot = repository / "snapshots" / "abc"
+    for number, path in enumerate(path for path in folder.rglob("*") if path.is_file()):
+        link, blob = snapshot / path.relative_to(folder), repository / "blobs" / str(number)
+        for made in (link.parent, blob.parent):
+            made.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, blob)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+def test_the_files_of_the_hub_are_checked_once_they_are_on_disk(
+    sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = as_hub_cache(sd, tmp_path)
+    load_config = diffusers.DiffusionPipeline.load_config
+    monkeypatch.setattr(
+        diffusers.DiffusionPipeline,
+        "load_config",
+        lambda place, *rest, **more: load_config(snapshot if place == "owner/name" else place, *rest, **more),
+    )
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda *_, **__: str(snapshot))
+    pipeline = load_pipeline("owner/name")
+    assert pipeline.config._name_or_path == "owner/name"
+    (snapshot / "unet" / "model_index.json").write_text("{}")
+    with pytest.raises(LoadError, match="found a pipeline inside the pipeline"):
+        load_pipeline("owner/name")
+
+
+def test_links_that_stay_within_a_model_are_followed(sd: Path, tmp_path: Path) -> None:
+    load_pipeline(as_hub_cache(sd, tmp_path))
+    (tmp_path / "own").symlink_to(sd)
+    (sd / "vae").rename(sd / "vae_of_old")
+    (sd / "vae").symlink_to("vae_of_old")
+    load_pipeline(tmp_path / "own")
+
+
+def test_a_script_that_nothing_refers_to_does_no_harm(sd: Path) -> None:
+    (sd / "convert.py").write_text("raise SystemExit")
+    (sd / "unet" / "convert.py").write_text("raise SystemExit")
+    (sd / "notes.json").write_text("[1]")
+    load_pipeline(sd)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from deepcadence.probe.errors import LoadError
 from deepcadence.schedules import read_at_most
 from deepcadence.schedules.fields import describe, shortened
 
-__all__ = ["check_files", "check_index", "check_sizes", "read_json", "resolve"]
+__all__ = ["check_index", "check_sizes", "component_class", "components", "read_json", "resolve"]
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _LIBRARIES = ("diffusers", "transformers")
+_BASES = {  # of what may be a component; a pipeline, which would load components of its own, has none of them
+    "ModelMixin",
+    "SchedulerMixin",
+    "PreTrainedModel",
+    "PreTrainedTokenizerBase",
+    "FeatureExtractionMixin",
+    "ImageProcessingMixin",
+    "ProcessorMixin",
+}
 _MAX_BYTES = 2**24
 _MAX_NUMBER = 10**8
+_MAX_DEPTH = 50
 
 
 def resolve(model: str | Path) -> Path | str:
@@ -68,14 +78,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def check_sizes(content: Any, place: str) -> None:
     """Raise `LoadError` for a number that no model has: what is built from it could fill memory."""
+    for where, value in _numbers(content, place, _MAX_DEPTH):
+        if not abs(value) <= _MAX_NUMBER:
+            raise LoadError(f"{where}: found {describe(value)}, expected a number that a model could have")
+
+
+def _numbers(content: Any, place: str, depth: int) -> Iterator[tuple[str, float]]:
+    """All numbers in a config, each with the place where it is."""
+    if depth == 0:
+        raise LoadError(f"{place}: found more than {_MAX_DEPTH} levels, expected the config of a model")
     if isinstance(content, dict):
         for key, value in content.items():
-            check_sizes(value, f"{place}: {key}")
+            yield from _numbers(value, f"{place}: {shortened(key, 60)}", depth - 1)
     elif isinstance(content, list):
         for value in content:
-            check_sizes(value, place)
-    elif isinstance(content, int | float) and not abs(content) <= _MAX_NUMBER:
-        raise LoadError(f"{place}: found {describe(content)}, expected a number that a model could have")
+            yield from _numbers(value, place, depth - 1)
+    elif isinstance(content, int | float):
+        yield place, content
 
 
 def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> None:
@@ -87,51 +106,59 @@ def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> 
         pipelines: the module `diffusers.pipelines`, which has some components of its own.
 
     Raises:
-        LoadError: it names a class of its own, or a component from another library.
+        LoadError: it names a class of its own, a component from another library or of another kind than models and
+            what comes with them, a folder elsewhere, or a pipeline that fetches others.
     """
     name = index.get("_class_name")
     if not isinstance(name, str):
         _refuse(place, "_class_name", name, "the name of a pipeline class of diffusers")
+    if getattr(getattr(pipelines, name, None), "_load_connected_pipes", False):
+        _refuse(place, "_class_name", name, "a pipeline that does not fetch others, which its README.md names")
     for key, value in index.items():
-        if key.startswith("_") or not (isinstance(value, list) and len(value) == 2):
+        if key.startswith("_") or not (isinstance(value, list) and len(value) == 2) or value == [None, None]:
             continue
         library, class_name = value
-        if library is None and class_name is None:
-            continue
         if not (isinstance(library, str) and isinstance(class_name, str)):
             _refuse(place, key, value, "a library and a class")
+        if not key.isidentifier():
+            _refuse(place, key, value, "the name of a component, which is that of its folder")
         own_code = isinstance(place, Path) and _exists(place / key / f"{library}.py")
         if own_code or not (library in _LIBRARIES or hasattr(pipelines, library)):
             _refuse(place, key, value, f"a class of {' or '.join(_LIBRARIES)}")
+        # Some versions of diffusers take FlaxThis for This.
+        if not all(_is_component(component_class(library, one, pipelines)) for one in _spellings(class_name)):
+            _refuse(place, key, value, "a model, a sampler, a tokenizer or a processor")
 
 
-def check_files(place: Path) -> None:
-    """Refuse a pipeline's folder whose files lead out of it, or ask for sizes that no model has.
-
-    Raises:
-        LoadError: a component is an adapter of a model elsewhere, an index of weights names files in other folders, or
-            a config holds an absurd number.
-    """
-    for path in sorted(place.glob("*/*.json")):
-        if path.name == "adapter_config.json":
-            raise LoadError(f"{path}: found an adapter of a model that lies elsewhere, expected a whole model")
-        if path.name.endswith(".index.json"):
-            names = read_json(path).get("weight_map")
-            for name in names.values() if isinstance(names, dict) else ():
-                if not isinstance(name, str) or Path(name).name != name:
-                    raise LoadError(f"{path}: weight_map: found {describe(name)}, expected a file in the same folder")
-        elif path.name == "config.json":
-            check_sizes(read_json(path), str(path))
-        elif path.name == "scheduler_config.json":
-            # DPM-Solver's writes -Infinity, "no bound"; nothing can be allocated by an infinite number.
-            check_sizes({key: value for key, value in read_json(path).items() if not _infinite(value)}, str(path))
+def components(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The library and the class of each component that an index, once checked, asks to load."""
+    return {
+        key: (value[0], value[1])
+        for key, value in index.items()
+        if not key.startswith("_") and isinstance(value, list) and len(value) == 2 and value != [None, None]
+    }
 
 
-def _infinite(value: Any) -> bool:
-    return isinstance(value, float) and math.isinf(value)
+def component_class(library: str, name: str, pipelines: Any) -> Any:
+    """What diffusers would load a component with; None for what is not installed or not known, which it refuses."""
+    try:
+        module = getattr(pipelines, library) if hasattr(pipelines, library) else importlib.import_module(library)
+        return getattr(module, name)
+    except (AttributeError, ImportError, RuntimeError):  # transformers' way of saying what an import lacks
+        return None
 
 
-def _refuse(place: Path | str, key: str, found: Any, expected: str) -> None:
+def _spellings(name: str) -> set[str]:
+    return {name, name.removeprefix("Flax")}
+
+
+def _is_component(found: Any) -> bool:
+    if found is None or type(found).__name__ == "DummyObject":  # diffusers says what is to be installed for it
+        return True
+    return isinstance(found, type) and any(base.__name__ in _BASES for base in found.__mro__)
+
+
+def _refuse(place: Path | str, key: str, found: Any, expected: str) -> NoReturn:
     raise LoadError(
         f"{place}: model_index.json: {shortened(key, 60)}: found {shortened(repr(found), 200)}, expected {expected}; "
         "code that comes with a model is never run. If you trust it, load the pipeline yourself and give it to "

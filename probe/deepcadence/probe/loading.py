@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from deepcadence.probe import bundled
+from deepcadence.probe._allocations import allocating_at_most
+from deepcadence.probe._complete import check_complete, whole_encoders
 from deepcadence.probe._extras import require
+from deepcadence.probe._folder import check_contents, check_places
 from deepcadence.probe._meta import bounded
-from deepcadence.probe._source import check_files, check_index, read_json, resolve
+from deepcadence.probe._source import check_index, components, read_json, resolve
 from deepcadence.probe.errors import LoadError
 
 if TYPE_CHECKING:
@@ -41,35 +45,51 @@ def load_pipeline(
     place = resolve(model)
     if place == bundled.path():
         bundled.check_weights()
-    if isinstance(place, Path):
-        check_index(_local_index(place), place, diffusers.pipelines)
-        check_files(place)
     try:
-        if isinstance(place, str):
-            check_index(diffusers.DiffusionPipeline.load_config(place), place, diffusers.pipelines)
-        with bounded():
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                str(place),
-                **{_dtype_argument(diffusers): floating},
-                use_safetensors=True,
-                trust_remote_code=False,
-                **_variant(place),
-            )
+        folder = place if isinstance(place, Path) else _fetched(place, diffusers)
+        index, files = _checked(folder, diffusers)
+        with bounded(), allocating_at_most(_elements(files)):
+            pipeline = _loaded(folder, index, diffusers, {"variant": "fp16"} if _only_fp16(place) else {}, floating)
     except LoadError:
         raise
     except Exception as error:
         raise LoadError(_explain(place, error)) from error
-    _check_complete(pipeline, place)
+    check_complete(pipeline, place)
+    pipeline.register_to_config(_name_or_path=str(place))
     return pipeline.to(target)
 
 
-def _check_complete(pipeline: DiffusionPipeline, place: Path | str) -> None:
-    """Raise `LoadError` if the files lack a weight: diffusers warns of that, and leaves it without a value."""
-    for name, component in pipeline.components.items():
-        tensors = component.named_parameters() if isinstance(component, torch.nn.Module) else ()
-        lacking = next((weight for weight, value in tensors if value.is_meta), None)
-        if lacking is not None:
-            raise LoadError(f"{place}: {name}: found no weights for {lacking}, expected all that its config asks for")
+def _fetched(place: str, diffusers: Any) -> Path:
+    """Where the hub's files are, once fetched; which are fetched says an index that is checked before."""
+    check_index(diffusers.DiffusionPipeline.load_config(place), place, diffusers.pipelines)
+    return Path(diffusers.DiffusionPipeline.download(place, use_safetensors=True, trust_remote_code=False))
+
+
+def _checked(folder: Path, diffusers: Any) -> tuple[dict[str, Any], list[Path]]:
+    """The index of a pipeline's folder, and all its files, which are sound."""
+    files = check_places(folder) if folder.is_dir() else []
+    index = _local_index(folder)
+    check_index(index, folder, diffusers.pipelines)
+    check_contents(folder, files, {library for library, _ in components(index).values()})
+    return index, files
+
+
+def _elements(files: Collection[Path]) -> int:
+    """How many elements loading may allocate: weights have 4 bits at least, and are made up to twice."""
+    return 4 * sum(path.stat().st_size for path in files if path.suffix == ".safetensors") + 2**26
+
+
+def _loaded(
+    folder: Path, index: Mapping[str, Any], diffusers: Any, variant: dict[str, str], floating: torch.dtype
+) -> DiffusionPipeline:
+    return diffusers.DiffusionPipeline.from_pretrained(
+        str(folder),
+        **{_dtype_argument(diffusers): floating},
+        use_safetensors=True,
+        trust_remote_code=False,
+        **variant,
+        **whole_encoders(folder, index, diffusers, variant, floating),
+    )
 
 
 def _local_index(place: Path) -> dict[str, Any]:
@@ -88,12 +108,10 @@ def _dtype_argument(diffusers: Any) -> str:
     return "dtype" if (major, minor) >= (0, 42) else "torch_dtype"
 
 
-def _variant(place: Path | str) -> dict[str, str]:
-    """`variant="fp16"` for a local folder that holds no other weights."""
-    if not isinstance(place, Path):
-        return {}
-    weights = [path.name for path in place.glob("*/*.safetensors")]
-    return {"variant": "fp16"} if weights and all(".fp16" in name for name in weights) else {}
+def _only_fp16(place: Path | str) -> bool:
+    """Whether a local folder holds no other weights than those of the variant."""
+    weights = [path.name for path in place.glob("*/*.safetensors")] if isinstance(place, Path) else []
+    return bool(weights) and all(".fp16" in name for name in weights)
 
 
 def _floating(dtype: str | torch.dtype | None) -> torch.dtype:
