@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from deepcadence.cli import report_inputs
 from deepcadence.cli.limits import macs_number
 from deepcadence.cli.workload import read_call
 from deepcadence.probe import Profile, Workload
@@ -82,6 +83,39 @@ def test_a_device_that_is_not_there(invoke: Invoke, ddim_folder: Path) -> None:
     result = invoke("generate", ddim_folder, "--device", "abacus")
     assert result.exit_code == 1
     assert "error: device: found 'abacus'" in result.stderr
+
+
+def test_an_image_that_is_not_finite_is_refused(
+    invoke: Invoke, ddim_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Workload.run
+
+    def broken(workload: Workload, seeds: Sequence[int]) -> torch.Tensor:
+        images = run(workload, seeds).clone()
+        for place, seed in enumerate(seeds):
+            if seed == 3:
+                images[place, 0, 0, 0] = float("nan")
+        return images
+
+    monkeypatch.setattr(Workload, "run", broken)
+    seeds = [word for seed in (0, 1, 2, 3) for word in ("--seed", seed)]
+    result = invoke("generate", ddim_folder, "--steps", 2, "--device", "cpu", "--batch-size", 2, *seeds, "-o", "out")
+    assert result.exit_code == 1
+    assert "error: seed 3: found an image with values that are not finite" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["seed-0.png", "seed-1.png"]
+
+
+def test_images_have_so_many_pixels_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for seed in range(3):
+            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"seed-{seed}.png")
+    monkeypatch.setattr(report_inputs, "_MAX_PIXELS_IN_ALL", 6 * 64)
+    assert report_inputs.image_pairs(tmp_path / "a", tmp_path / "b").samples == 3
+    monkeypatch.setattr(report_inputs, "_MAX_PIXELS_IN_ALL", 6 * 64 - 1)
+    monkeypatch.setattr(report_inputs, "_read", None)  # nothing is decoded
+    with pytest.raises(report_inputs.ImagesError, match=r"seed-2\.png: found more than 383 pixels in the 6 images"):
+        report_inputs.image_pairs(tmp_path / "a", tmp_path / "b")
 
 
 def test_search_then_report(invoke: Invoke, ddim_folder: Path, profile: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from deepcadence.cli import command
 from deepcadence.cli.command import error_sentence
 from deepcadence.cli.console import stderr
 from deepcadence.cli.outputs import Kind, OutputError, check_folder, check_output
-from deepcadence.schedules import Schedule
+from deepcadence.schedules import Schedule, uniform
 from tests.cli.conftest import Invoke
+from tests.reports import records
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -99,6 +100,49 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
     assert check_folder(tmp_path / "new" / "folder").is_dir()
     (tmp_path / "empty").touch()
     check_output(tmp_path / "empty", Kind.report)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes a pipe")
+def test_a_device_is_no_output(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for kind in Kind:
+        for path in (tmp_path / "pipe", Path("/dev/null")):
+            with pytest.raises(OutputError, match="is a device or a pipe, not a file: give the name of a"):
+                check_output(path, kind)
+
+
+def test_only_what_was_written_by_a_command_is_replaced(invoke: Invoke, tmp_path: Path) -> None:
+    uniform(10, 5, 1).save(tmp_path / "s.json")
+    records.held_out().save(tmp_path / "held-out.json")
+    records.profile(prompts=("a, b",)).save(tmp_path / "p.safetensors")
+    assert invoke("report", "--schedule", "s.json", "-o", "r.html").exit_code == 0
+    ours = {
+        "s.json": Kind.schedule,
+        "held-out.json": Kind.schedule,
+        "p.safetensors": Kind.profile,
+        "r.html": Kind.report,
+    }
+    for target in (Kind.deepcache, Kind.cache_dit, Kind.smoothcache):
+        name = target.name.replace("_", "-")
+        assert invoke("schedule", "export", "s.json", "--to", name, "-o", f"{name}.json").exit_code == 0
+        ours[f"{name}.json"] = target
+    for name, own in ours.items():
+        for kind in Kind:
+            if kind is own:
+                check_output(tmp_path / name, kind)
+                continue
+            with pytest.raises(OutputError, match=f"exists and is not a {kind}"):
+                check_output(tmp_path / name, kind)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_note_that_mentions_our_formats_is_left_alone(tmp_path: Path, kind: Kind) -> None:
+    words = ('"format": "deepcadence/schedule"', '\\"format\\":\\"deepcadence/profile\\"', '"attn1": [1]',
+             '"cache_branch_id": 0', '"steps_computation_mask": [1]', '<meta name="generator" content="deepcadence 1">',
+             "# deepcadence")  # fmt: skip
+    (tmp_path / "note.txt").write_text("A note on deepcadence:\n" + "\n".join(words))
+    with pytest.raises(OutputError, match=f"exists and is not a {kind}"):
+        check_output(tmp_path / "note.txt", kind)
 
 
 def _heed_sigint() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,13 @@ def test_import_of_yaml(invoke: Invoke, tmp_path: Path, name: str) -> None:
         ("cache_config: [1", "line 1 column 17: found text that is not YAML, expected YAML (expected ',' or ']'"),
         ("a: &x [1, 0]\nb: *x\n", "an alias (*): found a part that stands for another one, expected each part written"),
         ("[" * 3000 + "]" * 3000, "nesting: found lists or objects nested too deeply"),
+        ("{" * 6000, "nesting: found lists or objects nested too deeply"),
+        ("- " * 6000 + "1", "nesting: found lists or objects nested too deeply"),
+        ("[" * 60 + "1" + "]" * 60, "nesting: found lists or objects nested too deeply to read, more than 50"),
+        ("a: !!bool x", "a value: found one that is not what its tag (!!) says, expected numbers"),
+        ('!!int ""', "a value: found one that is not what its tag (!!) says, expected numbers"),
+        ("!!timestamp x", "a value: found one that is not what its tag (!!) says, expected numbers"),
+        ("!!float x", "a value: found one that JSON does not have"),
         ("#" * 2**16 + "\n", "size: found more than 65536 bytes"),
         ("steps_computation_mask: 2026-01-01", "a value: found one that JSON does not have"),
         ("x: !!python/object/apply:os.getcwd []", "found text that is not YAML, expected YAML (could not determine"),
@@ -212,7 +220,9 @@ def test_import_of_yaml(invoke: Invoke, tmp_path: Path, name: str) -> None:
 )
 def test_yaml_that_is_no_mask_is_refused(invoke: Invoke, tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
+    began = time.process_time()
     result = invoke("schedule", "import", "c.yaml", "--from", "cache-dit", "-o", "s.json")
+    assert time.process_time() - began < 5
     assert result.exit_code == 1
     assert "error: c.yaml: " in result.stderr
     assert sentence in result.stderr

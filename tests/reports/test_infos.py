@@ -257,6 +257,18 @@ def test_csv_starts_no_formula() -> None:
     texts = ("=1+1", "+1", "-1", "@sum", "\t=1", "plain", 'with "quotes", and commas')
     table = Table(("=name",), tuple((text,) for text in texts))
     cells = [row[0] for row in csv.reader(io.StringIO(table.csv()))]
-    assert cells == ["'=name", "'=1+1", "'+1", "'-1", "'@sum", "'\t=1", *texts[5:]]
+    assert cells == ["'=name", "'=1+1", "'+1", "'-1", "'@sum", "'\t'=1", *texts[5:]]
     numbers = Table(("a", "b", "c", "d"), ((-1.5, None, math.nan, True),))
     assert numbers.csv().splitlines()[1] == "-1.5,,,True"
+
+
+@pytest.mark.parametrize("unseen", ["", " ", "\u00a0", "\u200b", "\ufeff", "\u3164", "\ufe0f", '"', "'"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufe66", "\u2212"])
+def test_csv_starts_no_formula_that_is_hidden(unseen: str, sign: str) -> None:
+    text = f"{unseen}{sign}1+1"
+    given = (text, f"x;{text}", f"x\t{text}", f"x\n{text}", f"x\r\n{text}")
+    cells = [row[0] for row in csv.reader(io.StringIO(Table(("a",), tuple((each,) for each in given)).csv()))][1:]
+    assert cells == [f"'{text}", f"x;'{text}", f"x\t'{text}", f"x\n'{text}", f"x\r\n'{text}"]
+    harmless = ("uniform 1:3 cut 0", "c=14; p=1.3", "a\nb", "5 - 3")
+    table = Table(("a",), tuple((each,) for each in harmless))
+    assert [row[0] for row in csv.reader(io.StringIO(table.csv()))][1:] == list(harmless)

@@ -180,7 +180,7 @@ def test_it_says_how_it_was_measured(page: str) -> None:
 
 def test_it_shows_what_was_typed_and_with_which_versions() -> None:
     def setup(command: str, torch: str) -> Setup:
-        return Setup(command=command, versions={"torch": torch})
+        return Setup(command=command, versions={"torch": torch}, machine=f"a <CPU> of {torch}")
 
     profile, study = records.profile(), records.study()
     meta = profile.meta.model_copy(update={"setup": setup("deepcadence probe m", "2.7")})
@@ -192,6 +192,7 @@ def test_it_shows_what_was_typed_and_with_which_versions() -> None:
         assert commands in page
         assert re.findall(r"<dt>Versions \(([^)]*)\)</dt>", page) == rows
         assert f"<dd>torch {version}</dd>" in page
+        assert f"<dd>a &lt;CPU&gt; of {version}</dd>" in page
     page = render_report(profile=records.profile())
     assert re.findall(r"<dt>Versions \(([^)]*)\)</dt>", page) == ["report"]
     assert "made this report" not in page

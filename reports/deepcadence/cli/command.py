@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperCommand
 
-from deepcadence.cli.console import printable, quietly, stderr
+from deepcadence.cli.console import quietly, stderr, styled
 from deepcadence.cli.typed import running
 
 INTERRUPTED = 130
@@ -41,13 +40,13 @@ class Command(TyperCommand):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             remove_empty_folders()
-            stderr().print(f"[bold]stopped.[/] {escape(_kept[-1] if _kept else 'Nothing was written.')}")
+            stderr().print(styled("stopped.", "bold", _kept[-1] if _kept else "Nothing was written."))
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             remove_empty_folders()
             if debug or not (sentence := error_sentence(error)):
                 raise
-            stderr().print(f"[bold red]error:[/] {escape(printable(sentence))}", soft_wrap=True, highlight=False)
+            stderr().print(styled("error:", "bold red", sentence), soft_wrap=True)
             raise typer.Exit(1) from None
 
 
@@ -100,7 +99,7 @@ def _plain_warnings() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if issubclass(category, ScheduleWarning) and str(message) not in shown:
             shown.add(str(message))
-            stderr().print(f"[bold yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
+            stderr().print(styled("warning:", "bold yellow", str(message)), soft_wrap=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

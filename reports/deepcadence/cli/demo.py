@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet, on_interrupt
-from deepcadence.cli.console import note, print_json, stdout
+from deepcadence.cli.console import note, print_json, stdout, styled
 from deepcadence.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -58,5 +58,5 @@ def run_demo(
     else:
         stdout().print(comparison_table(held_out))
         stdout().print(held_out.verdict, soft_wrap=True)
-        stdout().print(f"[bold]report:[/] {out / 'report.html'}", soft_wrap=True)
+        stdout().print(styled("report:", "bold", str(out / "report.html")), soft_wrap=True)
     note(f"{time.monotonic() - began:.0f} s in all")

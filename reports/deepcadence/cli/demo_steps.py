@@ -7,7 +7,7 @@ from pathlib import Path
 from deepcadence.cli.console import note
 from deepcadence.cli.demo_budget import Budget
 from deepcadence.cli.held_out import held_out_path
-from deepcadence.cli.images import write_image
+from deepcadence.cli.images import check_finite, write_image
 from deepcadence.cli.options import Dtype
 from deepcadence.cli.outputs import Kind, check_folder, check_output
 from deepcadence.cli.progress import Report
@@ -135,10 +135,10 @@ class Demo:
         """Images with the schedule and without, and the report."""
         seeds, budget = held_out.seeds[: self.budget.images], self.budget
         self.report("images", 0, 2)
-        full = self.workload.run(seeds)
+        full = check_finite(self.workload.run(seeds), seeds)
         self.report("images", 1, 2)
         with cached(self.workload.pipeline, self.schedule_path):
-            fast = self.workload.run(seeds)
+            fast = check_finite(self.workload.run(seeds), seeds)
         self.report("images", 2, 2)
         for path, images in zip(self.sheets.values(), (full, fast), strict=True):
             check_folder(path.parent)

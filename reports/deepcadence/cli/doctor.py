@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deepcadence.cli.command import AsJson, Debug, Quiet
-from deepcadence.cli.console import print_json, stdout
+from deepcadence.cli.console import print_json, stdout, styled
 from deepcadence.cli.progress import busy
 
 if TYPE_CHECKING:
     from deepcadence.cli.checkup import Finding
 
-_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[bold red]bad[/]"}
+_STYLES = {"ok": "green", "note": "yellow", "bad": "bold red"}
 
 
 def doctor(
@@ -51,7 +51,6 @@ def _record(findings: list[Finding]) -> dict[str, Any]:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -60,7 +59,7 @@ def _print(findings: list[Finding]) -> None:
     table.add_column("found", overflow="fold")
     last = ""
     for finding in findings:
-        part = f"[bold]{finding.part}[/]" if finding.part != last else ""
-        table.add_row(part, finding.name, _MARKS[finding.state], escape(finding.found))
+        part = styled(finding.part, "bold") if finding.part != last else ""
+        table.add_row(part, finding.name, styled(finding.state, _STYLES[finding.state]), finding.found)
         last = finding.part
     stdout().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
 
 MAX_YAML_BYTES = 2**16
 """The largest YAML file that is read; cache-dit's configurations take a hundredth of it."""
+
+MAX_DEPTH = 50
+"""The most lists and objects in each other; in cache-dit's configurations there are three."""
+
+MAX_BRACKETS = 200
+"""The most brackets that may be open at a place of the text: the time of the loader grows with their square."""
 
 
 def read_foreign(file: Path, origin: Any, cut: int = 0) -> Imported:
@@ -35,20 +42,43 @@ def _json_of_yaml(text: bytes, source: str) -> str:
 
     if len(text) > MAX_YAML_BYTES:
         _refuse(source, "size", f"more than {MAX_YAML_BYTES} bytes", "a configuration of cache-dit, which is smaller")
+    if _open_brackets(text) > MAX_BRACKETS:
+        _refuse_nesting(source)
     try:
-        aliased = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        found = json.dumps(None if aliased else yaml.safe_load(text))
+        _check_events(text, source)
+        return json.dumps(yaml.safe_load(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1} column {mark.column + 1}" if mark else "text"
         _refuse(source, place, "text that is not YAML", f"YAML ({getattr(error, 'problem', None) or 'plain text'})")
-    except RecursionError:
-        _refuse(source, "nesting", "lists or objects nested too deeply to read", "a configuration of cache-dit")
-    except (TypeError, ValueError) as error:  # what JSON has no words for, such as a date
+    except (TypeError, ValueError, OverflowError) as error:  # what JSON has no words for, such as a date
         _refuse(source, "a value", f"one that JSON does not have ({error})", "numbers, texts, lists and objects")
-    if aliased:
-        _refuse(source, "an alias (*)", "a part that stands for another one", "each part written out")
-    return found
+    except (LookupError, AttributeError):  # how the loader ends at `!!bool x` and `!!int ""`
+        _refuse(source, "a value", "one that is not what its tag (!!) says", "numbers, texts, lists and objects")
+
+
+def _open_brackets(text: bytes) -> int:
+    """The most brackets that are open anywhere, those in comments counted as well: the loader is slow with many."""
+    steps = ((each in b"[{") - (each in b"]}") for each in text if each in b"[]{}")
+    return max(accumulate(steps), default=0)
+
+
+def _check_events(text: bytes, source: str) -> None:
+    """Refuse aliases, and what is nested too deeply, before anything is made of them."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            _refuse_nesting(source)
+        if isinstance(event, yaml.AliasEvent):
+            _refuse(source, "an alias (*)", "a part that stands for another one", "each part written out")
+
+
+def _refuse_nesting(source: str) -> NoReturn:
+    found = f"lists or objects nested too deeply to read, more than {MAX_DEPTH} in each other"
+    _refuse(source, "nesting", found, "a configuration of cache-dit")
 
 
 def _refuse(source: str, place: str, found: str, expected: str) -> NoReturn:

@@ -78,8 +78,8 @@ def generate(
 
 
 def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[str, Any]:
-    """Make and write the images; returns what `--json` prints."""
-    from deepcadence.cli.images import write_image
+    """Make and write the images, a batch only if all of it is finite; returns what `--json` prints."""
+    from deepcadence.cli.images import check_finite, write_image
     from deepcadence.probe.pictures import to_pil
     from deepcadence.schedules import cached
 
@@ -90,7 +90,7 @@ def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[
     attached = cached(workload.pipeline, schedule) if schedule else nullcontext()
     with attached as handle, progress() as report, _counted(workload, calls, report):
         for seeds in workload.batches():
-            for seed, image in zip(seeds, workload.run(seeds), strict=True):
+            for seed, image in zip(seeds, check_finite(workload.run(seeds), seeds), strict=True):
                 written.append(out / f"seed-{seed}.png")
                 write_image(to_pil(image), written[-1], steps=workload.steps)
                 on_interrupt(f"The images finished so far are in {out}; the same command makes them all again.")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from deepcadence.schedules.fields import shortened
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from deepcadence.search import Comparison, Estimate, HeldOut
+
+_LONGEST: Final = 200
+"""Of a label, so many characters are printed."""
 
 
 def held_out_path(schedule: Path) -> Path:
@@ -59,8 +64,9 @@ def comparison_record(held_out: HeldOut) -> dict[str, Any]:
 
 
 def _cells(name: str, row: Comparison) -> tuple[str, ...]:
+    label = shortened(" ".join(row.label.split()), _LONGEST)
     return (
-        f"{name}\n{row.label.removeprefix('uniform ')}",
+        f"{name}\n{label.removeprefix('uniform ')}",
         f"{row.full_calls}+{row.partial_calls}",
         f"{row.speedup:.2f}x",
         f"{row.wall_speedup:.2f}x",
@@ -71,4 +77,4 @@ def _cells(name: str, row: Comparison) -> tuple[str, ...]:
 
 def _interval(value: Estimate, digits: int) -> str:
     low, high = value.ci95
-    return f"{value.mean:.{digits}f}\n\\[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value.mean:.{digits}f}\n[{low:.{digits}f}, {high:.{digits}f}]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ _made: list[Path] = []
 
 
 class Kind(StrEnum):
-    """What a file is, and the text that gives it away near its beginning."""
+    """What a file is, and how one of ours begins."""
 
     schedule = "schedule"
     profile = "profile"
@@ -23,16 +24,17 @@ class Kind(StrEnum):
     cache_dit = "configuration of cache-dit"
     smoothcache = "schedule of SmoothCache"
 
-    @property
-    def mark(self) -> bytes:
-        return {
-            Kind.schedule: b'"deepcadence/schedule"',
-            Kind.profile: b"deepcadence",
-            Kind.report: b'<meta name="generator" content="deepcadence',
-            Kind.deepcache: b'"cache_branch_id"',
-            Kind.cache_dit: b'"steps_computation_mask"',
-            Kind.smoothcache: b'"attn1"',
+    def begins(self, head: bytes) -> bool:
+        """Whether a file with this beginning is one: in the format of its kind, and with the words that we write."""
+        start, mark = {
+            Kind.schedule: (rb"\s*\{", rb'"format"\s*:\s*"deepcadence/schedule"'),
+            Kind.profile: (rb".{8}\{", rb'\\"format\\"\s*:\s*\\"deepcadence/profile\\"'),
+            Kind.report: (rb"<!doctype html>", rb'<meta name="generator" content="deepcadence'),
+            Kind.deepcache: (rb"\s*\{", rb'"cache_branch_id"\s*:'),
+            Kind.cache_dit: (rb"\s*\{", rb'"steps_computation_mask"\s*:'),
+            Kind.smoothcache: (rb"\s*\{", rb'"attn1"\s*:'),
         }[self]
+        return bool(re.match(start, head, re.DOTALL) and re.search(mark, head))
 
 
 class OutputError(DeepcadenceError, FileExistsError):
@@ -45,10 +47,12 @@ def check_output(path: Path, kind: Kind) -> Path:
     Called before the work, so that hours of it do not end in an error.
 
     Raises:
-        OutputError: `path` is a folder, or a file that is not a `kind`, or its folder cannot be written to.
+        OutputError: `path` is a folder, a device or a file that is not a `kind`, or its folder cannot be written to.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give the name of a {kind} file in it")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is a device or a pipe, not a file: give the name of a {kind} file")
     if path.exists() and not _is(path, kind):
         raise OutputError(f"{path} exists and is not a {kind}, so it is left alone: choose another name or remove it")
     check_folder(path.parent)
@@ -87,4 +91,5 @@ def remove_empty_folders() -> None:
 
 def _is(path: Path, kind: Kind) -> bool:
     with path.open("rb") as file:
-        return kind.mark in file.read(_HEAD_BYTES) or path.stat().st_size == 0
+        head = file.read(_HEAD_BYTES)
+    return not head or kind.begins(head)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from deepcadence.cli.console import is_quiet, note, stderr
+from deepcadence.cli.console import is_quiet, note, printable, stderr, styled
 
 Report = Callable[[str, int, int], None]
 """`report(phase, done, total)`: what the libraries' `progress=` arguments take."""
@@ -31,7 +31,7 @@ def busy(what: str) -> Iterator[None]:
     """A spinner (a line, elsewhere than on a terminal) around work whose length nobody knows."""
     console = stderr()
     if console.is_terminal and not is_quiet():
-        with console.status(f"{what} ..."):
+        with console.status(styled(f"{what} ...", "none")):
             yield
     else:
         note(f"{what} ...")
@@ -42,7 +42,7 @@ class _Bars:
     def __init__(self) -> None:
         self._tasks: dict[str, int] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -60,7 +60,7 @@ class _Bars:
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         if phase not in self._tasks:
-            self._tasks[phase] = self._progress.add_task(phase, total=total)
+            self._tasks[phase] = self._progress.add_task(printable(phase), total=total)
         self._progress.update(self._tasks[phase], completed=done, total=total)  # type: ignore[arg-type]
 
 

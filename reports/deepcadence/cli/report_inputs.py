@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from deepcadence.cli.images import STEPS
 from deepcadence.schedules import DeepcadenceError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from deepcadence.probe import Profile
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from deepcadence.search import StudyResult
 
 _MAX_PIXELS = 2**25
+
+_MAX_PIXELS_IN_ALL = 2**27
+"""Of the images of both folders together: 64 pairs of 1024 x 1024, which take half a gigabyte of memory."""
 
 
 class ImagesError(DeepcadenceError, ValueError):
@@ -50,7 +56,7 @@ def image_pairs(full: Path, cached: Path) -> ImagePairsInfo:
 
     Raises:
         ImagesError: there is no seed that both folders have, two images differ in size or were made with different
-            numbers of steps, or a file is no PNG.
+            numbers of steps, they are too large, or a file is no PNG.
         OSError: a folder cannot be read.
     """
     import torch
@@ -64,6 +70,7 @@ def image_pairs(full: Path, cached: Path) -> ImagePairsInfo:
             f"{full} and {cached} have no image of the same seed: found {len(without)} and {len(with_)} files "
             "seed-NUMBER.png, expected what `deepcadence generate` writes for the same seeds"
         )
+    _check_sizes([folder[seed] for seed in seeds for folder in (without, with_)])
     stacks: list[list[Tensor]] = [[], []]
     for seed in seeds:
         (left, steps), (right, others) = _read(without[seed]), _read(with_[seed])
@@ -78,7 +85,7 @@ def image_pairs(full: Path, cached: Path) -> ImagePairsInfo:
     if len(shapes) > 1:
         found = " and ".join(f"{width}x{height}, {channels} channels" for channels, height, width in sorted(shapes)[:2])
         raise ImagesError(f"the images in {full} and {cached} differ in size: found {found}, expected one size")
-    return image_pairs_info(torch.stack(stacks[0]), torch.stack(stacks[1]), seeds)
+    return image_pairs_info(torch.stack(stacks.pop(0)), torch.stack(stacks.pop()), seeds)
 
 
 def _by_seed(folder: Path) -> dict[int, Path]:
@@ -88,19 +95,41 @@ def _by_seed(folder: Path) -> dict[int, Path]:
 
 
 def _read(path: Path) -> tuple[Tensor, str | None]:
-    """A PNG as float (channels, height, width) in [0, 1], 1 channel if gray, else 3; and its steps, if it says them."""
+    """A PNG as uint8 (channels, height, width), 1 channel if gray, else 3; and its steps, if it says them."""
     import numpy as np
     import torch
-    from PIL import Image
+
+    with _opened(path) as image:
+        steps = image.info.get(STEPS)
+        pixels = np.array(image.convert("L" if image.mode == "L" else "RGB"))
+    return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1), steps
+
+
+def _check_sizes(paths: list[Path]) -> None:
+    """Raise `ImagesError` if an image, or all of them together, have too many pixels; none is decoded for that."""
+    total = 0
+    for path in paths:
+        with _opened(path) as image:
+            pixels = image.width * image.height
+            if pixels > _MAX_PIXELS:
+                raise ImagesError(f"{path}: found {image.width}x{image.height} pixels, expected at most {_MAX_PIXELS}")
+        total += pixels
+        if total > _MAX_PIXELS_IN_ALL:
+            raise ImagesError(
+                f"{path}: found more than {_MAX_PIXELS_IN_ALL} pixels in the {len(paths)} images of both folders "
+                "together, expected at most so many; leave fewer seeds in them"
+            )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """A PNG, not decoded yet; what Pillow raises inside becomes an `ImagesError`."""
+    import PIL.Image
 
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise ImagesError(f"{path}: found {image.width}x{image.height} pixels, expected at most {_MAX_PIXELS}")
-            steps = image.info.get(STEPS)
-            pixels = np.array(image.convert("L" if image.mode == "L" else "RGB"))
+        with PIL.Image.open(path, formats=("PNG",)) as image:
+            yield image
     except ImagesError:
         raise
     except Exception as error:  # a broken file makes Pillow raise errors of many kinds
         raise ImagesError(f"{path}: cannot be read as a PNG ({error})") from error
-    return torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1).float() / 255, steps

@@ -16,8 +16,6 @@ from deepcadence.cli.options import Cut
 if TYPE_CHECKING:
     from deepcadence.schedules import Schedule
 
-_PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False}
-
 app = typer.Typer(no_args_is_help=True, help="List, make, look at, check and convert schedules.")
 
 
@@ -130,7 +128,6 @@ def list_(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -
 
     Example:  deepcadence schedule list
     """
-    from rich.markup import escape
     from rich.table import Table
 
     from deepcadence.schedules import preset, presets
@@ -145,7 +142,7 @@ def list_(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -
     for _ in range(2):
         table.add_column(overflow="fold")
     for name, schedule in found.items():
-        table.add_row(name, describe(schedule), escape(_source(schedule)))
+        table.add_row(name, describe(schedule), _source(schedule))
     stdout().print(table)
     note(f"the files are in {LIBRARY}")
 
@@ -200,7 +197,7 @@ def validate(
         print_json(found)
     for judged in [] if as_json else found:
         console = stdout() if judged["ok"] else stderr()
-        console.print(f"{judged['file']}: ok, {judged['is']}" if judged["ok"] else judged["error"], **_PLAIN)
+        console.print(f"{judged['file']}: ok, {judged['is']}" if judged["ok"] else judged["error"], soft_wrap=True)
     if not all(judged["ok"] for judged in found):
         raise typer.Exit(1)
 

@@ -92,6 +92,7 @@ class Measured:
             ("Held-out comparison", _seeds(self.held_out.seeds) if self.held_out else ""),
             ("MACs of a full call", f"{macs_text(costs.full_macs)} GMACs, counter “{costs.counter}”" if costs else ""),
             ("Schedule written", self._created()),
+            *self._machines(),
             *self._versions(versions),
         ]
         return tuple((name, value) for name, value in rows if value)
@@ -106,6 +107,12 @@ class Measured:
         """What was measured -> with what."""
         found = {"profile": self.profile.meta.setup} if self.profile is not None else {}
         return found | ({"search": self.study.setup} if self.study is not None else {})
+
+    def _machines(self) -> list[tuple[str, str]]:
+        found: dict[str, list[str]] = {}
+        for what, setup in self._setups.items():
+            found.setdefault(setup.machine, []).append(what)
+        return [(f"Machine ({', '.join(names)})", text) for text, names in found.items() if text]
 
     def _versions(self, now: Mapping[str, str]) -> list[tuple[str, str]]:
         """One row for each set of versions; those that are equal share one."""

@@ -9,13 +9,14 @@ from deepcadence.probe import Setup
 from deepcadence.reports._facts import Measured
 from deepcadence.reports._figures import make_figures
 from deepcadence.reports._pictures import Pictures, pictures
-from deepcadence.reports._plots import Plot
+from deepcadence.reports._plots import Plot, drawn_cuts
 from deepcadence.reports._points import Points, front_points
 from deepcadence.reports._sources import Sources
 from deepcadence.reports._words import TIMES, partial_call
 from deepcadence.reports.comparison import ComparisonInfo, Outcome, comparison_info
 from deepcadence.reports.costs import CostsInfo
 from deepcadence.reports.front import macs_text
+from deepcadence.reports.similarity import MAX_FRAMES
 from deepcadence.reports.summary import Tile, summarize
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _HEAT_MAPS = (
     "the seeds; all maps share one color scale. A bright block along the diagonal is a stretch in which the feature "
     "hardly changes, so that one full call can serve it."
 )
+
+_MAX_ROWS = 1000
+"""Of the table of costs: of more cuts the last are left out."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class CostsSection:
     shape: str
     place: str
     cuts: tuple[CutRow, ...]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def build_page(sources: Sources) -> Page:
         else None,
         search=figures.search,
         heat_maps=figures.heat_maps,
-        heat_map_note=_HEAT_MAPS + _marks(profile, schedule),
+        heat_map_note=_HEAT_MAPS + _marks(profile, schedule) + _left_out(profile),
         distances=figures.distances,
         costs=_costs(measured.costs),
         facts=measured.facts(found),
@@ -181,13 +186,26 @@ def _marks(profile: Profile | None, schedule: Schedule | None) -> str:
         return ""
     if schedule.num_calls != profile.num_calls:
         return f" The schedule has {schedule.num_calls} calls and the profile {profile.num_calls}, so it is not marked."
+    if len(schedule.full_calls) > MAX_FRAMES:
+        return f" The schedule has {len(schedule.full_calls)} full calls, too many to mark."
     return " Dots mark the schedule's full calls, and frames the calls that each of them serves."
+
+
+def _left_out(profile: Profile | None) -> str:
+    """How many cuts have no map."""
+    if profile is None or len(drawn := drawn_cuts(profile)) == len(profile.cuts):
+        return ""
+    more = len(profile.cuts) - len(drawn)
+    return f" Only the {len(drawn)} cheapest cuts are drawn; {more} more are left out to keep this page small."
 
 
 def _costs(info: CostsInfo | None) -> CostsSection | None:
     if info is None:
         return None
-    rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}", cut.macs) for cut in info.cuts)
+    shown = info.cuts[:_MAX_ROWS]
+    rows = (CutRow(cut.cut, cut.layer, macs_text(cut.macs), f"{100 * cut.share:.1f}", cut.macs) for cut in shown)
     shape = f" {TIMES} ".join(map(str, info.sample_shape))
     place = partial_call(cut.layer for cut in info.cuts).capitalize()
-    return CostsSection(info.counter, macs_text(info.full_macs), info.full_macs, shape, place, tuple(rows))
+    return CostsSection(
+        info.counter, macs_text(info.full_macs), info.full_macs, shape, place, tuple(rows), len(info.cuts) - len(shown)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -37,6 +38,7 @@ __all__ = [
     "comparison_plot",
     "costs_plot",
     "distance_plots",
+    "drawn_cuts",
     "front_plot",
     "heat_maps",
     "history_plot",
@@ -56,17 +58,25 @@ _FILE: dict[str, dict[str, Any]] = {
 }
 """What `savefig` is told, so that the same figure gives the same bytes."""
 
+_MAX_MAPS = 32
+"""The most cuts of a profile that are drawn; networks of diffusers have 4 to 60."""
+
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure: its `table` of data, and how it is drawn, `size` in inches. Title and caption are plain text."""
+    """One figure: how it is drawn, `size` in inches, and how its table is made. Title and caption are plain text."""
 
     id: str
     title: str
     caption: str
     size: tuple[float, float]
     draw: Callable[[Axes], object]
-    table: Table
+    tabulate: Callable[[], Table]
+
+    @property
+    def table(self) -> Table:
+        """Its data."""
+        return self.tabulate()
 
     @property
     def name(self) -> str:
@@ -106,9 +116,16 @@ class Plot:
         return axes
 
 
+def drawn_cuts(profile: Profile) -> tuple[int, ...]:
+    """The cuts that have a heat map and a line: of very many the cheapest ones."""
+    macs = profile.meta.macs.partial
+    cheapest = sorted(profile.cuts, key=lambda cut: (macs.get(cut, math.inf), cut))[:_MAX_MAPS]
+    return tuple(cut for cut in profile.cuts if cut in set(cheapest))
+
+
 def heat_maps(profile: Profile, schedule: Schedule | None) -> tuple[Plot, ...]:
     """One heat map per cut, all in the same colors. `schedule` must have as many calls as the profile."""
-    infos = [similarity_info(profile, cut, schedule) for cut in profile.cuts]
+    infos = [similarity_info(profile, cut, schedule) for cut in drawn_cuts(profile)]
     ranges = [info.finite_range for info in infos]
     limits = (min((low for low, _ in ranges), default=0.0), 1.0)
     return tuple(_heat_map(info, limits) for info in infos)
@@ -125,7 +142,7 @@ def _heat_map(info: SimilarityInfo, limits: tuple[float, float]) -> Plot:
         caption,
         (3.5, 2.9),
         lambda ax: plot_similarity(info, ax=ax, limits=limits).set_title(""),
-        info.table,
+        lambda: info.table,
     )
 
 
@@ -145,14 +162,16 @@ def distance_plots(profile: Profile) -> tuple[Plot, ...]:
     }
     plots = []
     for metric, (title, caption) in words.items():
-        infos = distance_info(profile, metric)
+        infos = distance_info(profile, metric, cuts=drawn_cuts(profile))
         if not any(info.distances for info in infos):
             continue
         caption += " Bars are the standard deviation over the samples."
         if len(infos) <= 3:
             caption += " The band holds 80% of the pairs: its width is how much the place in the run matters."
         name = "distance-" + metric.replace("_", "-")
-        plots.append(Plot(name, title, caption, (4.8, 3.1), partial(plot_distance, infos), distance_table(infos)))
+        plots.append(
+            Plot(name, title, caption, (4.8, 3.1), partial(plot_distance, infos), partial(distance_table, infos))
+        )
     return tuple(plots)
 
 
@@ -170,7 +189,9 @@ def front_plot(info: FrontInfo) -> Plot:
     if info.left_out:
         trials = "trial is" if info.left_out == 1 else "trials are"
         caption += f" {info.left_out} {trials} not shown: equal to the full run."
-    return Plot("front-plot", "Quality against MACs", caption, (4.6, 3.5), partial(plot_front, info), info.table)
+    return Plot(
+        "front-plot", "Quality against MACs", caption, (4.6, 3.5), partial(plot_front, info), lambda: info.table
+    )
 
 
 def timeline_plot(info: TimelineInfo) -> Plot:
@@ -179,8 +200,12 @@ def timeline_plot(info: TimelineInfo) -> Plot:
         f"{info.sentence}. Time runs from noise on the left to the image on the right; a block in the row “full” "
         f"computes the whole network, a block below it only the outer layers at that cut, around {info.feature}."
     )
-    size = (8.4, 0.75 + 0.34 * (1 + len(info.cuts)))
-    return Plot("timeline", "The schedule", caption, size, partial(plot_timeline, info), info.table)
+    if info.calls_per_block > 1:
+        caption += f" A block stands for {info.calls_per_block} calls, of which one at least belongs into its row."
+    if len(info.shown_cuts) < len(info.cuts):
+        caption += f" The {len(info.shown_cuts)} cuts that are used most have a row."
+    size = (8.4, 0.75 + 0.34 * (1 + len(info.shown_cuts)))
+    return Plot("timeline", "The schedule", caption, size, partial(plot_timeline, info), lambda: info.table)
 
 
 def comparison_plot(info: ComparisonInfo) -> Plot:
@@ -191,7 +216,9 @@ def comparison_plot(info: ComparisonInfo) -> Plot:
         "table's last column decides."
     )
     size = (4.6, 1.0 + 0.38 * len(info.rows))
-    return Plot("comparison-plot", "Quality by contender", caption, size, partial(plot_comparison, info), info.table)
+    return Plot(
+        "comparison-plot", "Quality by contender", caption, size, partial(plot_comparison, info), lambda: info.table
+    )
 
 
 def history_plot(info: HistoryInfo) -> Plot:
@@ -200,7 +227,7 @@ def history_plot(info: HistoryInfo) -> Plot:
         "Each marker is a trial that made the front better. Where the line reaches 100%, the area under the front is "
         "that of the end; a line that still rises at the right says that more trials may find more."
     )
-    return Plot("history", "History of the study", caption, (4.8, 3.1), partial(plot_history, info), info.table)
+    return Plot("history", "History of the study", caption, (4.8, 3.1), partial(plot_history, info), lambda: info.table)
 
 
 def importance_plot(info: ImportanceInfo) -> Plot:
@@ -211,7 +238,7 @@ def importance_plot(info: ImportanceInfo) -> Plot:
         "which value is best."
     )
     size = (4.8, 1.2 + 0.5 * len(info.parameters))
-    return Plot("importance", "Parameter importance", caption, size, partial(plot_importance, info), info.table)
+    return Plot("importance", "Parameter importance", caption, size, partial(plot_importance, info), lambda: info.table)
 
 
 def prediction_plot(info: PredictionInfo) -> Plot:
@@ -222,14 +249,18 @@ def prediction_plot(info: PredictionInfo) -> Plot:
         caption += " On the dashed line both are equal; above it, the schedule was better than predicted."
     if info.spearman is not None:
         caption += f" Rank correlation (Spearman): {info.spearman:.2f}."
-    return Plot("prediction", "Predicted quality", caption, (4.8, 3.1), partial(plot_prediction, info), info.table)
+    return Plot(
+        "prediction", "Predicted quality", caption, (4.8, 3.1), partial(plot_prediction, info), lambda: info.table
+    )
 
 
 def costs_plot(info: CostsInfo) -> Plot:
     """MACs per cut."""
     caption = "What a partial call at each cut costs, as a share of a full call."
-    size = (4.8, 0.8 + 0.26 * max(1, len(info.cuts)))
-    return Plot("costs", "MACs per cut", caption, size, partial(plot_costs, info), info.table)
+    if len(info.shown) < len(info.cuts):
+        caption += f" The {len(info.shown)} cheapest of {len(info.cuts)} cuts are shown."
+    size = (4.8, 0.8 + 0.26 * max(1, len(info.shown)))
+    return Plot("costs", "MACs per cut", caption, size, partial(plot_costs, info), lambda: info.table)
 
 
 def images_plot(info: ImagePairsInfo) -> Plot:
@@ -237,4 +268,4 @@ def images_plot(info: ImagePairsInfo) -> Plot:
     caption = f"The worst, the median and the best by PSNR of {info.samples} samples."
     height, width = info.pairs[0].full.shape[:2]
     size = (1.1 + 0.9 * len(info.pairs), 0.5 + 2.7 * height / width)
-    return Plot("images-plot", "Pairs of images", caption, size, partial(plot_image_pairs, info), info.table)
+    return Plot("images-plot", "Pairs of images", caption, size, partial(plot_image_pairs, info), lambda: info.table)

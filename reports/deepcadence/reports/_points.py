@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from deepcadence.reports._origins import ORIGIN_NAMES
 from deepcadence.reports._plots import Plot
-from deepcadence.reports._words import times
+from deepcadence.reports._words import named, times
 from deepcadence.reports.front import FrontInfo, FrontPoint, giga, macs_text
 from deepcadence.schedules import Schedule
 
@@ -77,7 +77,7 @@ def front_points(info: FrontInfo, plot: Plot, chosen: Schedule | None) -> Points
         used += len(text)
         trials.append(_trial(info, point, place, text, fits=used <= _BUDGET_CHARACTERS))
     return Points(
-        metric=info.metric.upper(),
+        metric=named(info.metric.upper()),
         trials=tuple(sorted(trials, key=lambda trial: trial.number)),
         left_out=len(info.points) - len(trials),
     )
@@ -92,7 +92,7 @@ def _trial(info: FrontInfo, point: FrontPoint, place: tuple[float, float], text:
     quality = f"{point.quality:.2f} dB" if info.metric == "psnr" else f"{point.quality:.4f}"
     return TrialPoint(
         number=point.number,
-        label=point.label,
+        label=named(point.label),
         origin=ORIGIN_NAMES[point.origin],
         macs=point.macs,
         macs_text=macs_text(point.macs),

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from matplotlib.figure import Figure
 
 from deepcadence.reports._style import CSS_VARIABLES, figure_style
+from deepcadence.reports._words import legal
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -33,14 +34,14 @@ def inline_svg(figure: Figure, prefix: str, label: str) -> str:
     buffer = io.StringIO()
     with figure_style():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    root = ElementTree.fromstring(buffer.getvalue())
+    root = ElementTree.fromstring(legal(buffer.getvalue()))
     _drop_metadata_and_style(root)
     for element in root.iter():
         _rewrite(element, prefix)
     for attribute in ("width", "height"):
         root.attrib.pop(attribute, None)
     root.set("role", "img")
-    root.set("aria-label", label)
+    root.set("aria-label", legal(label))
     root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -39,13 +39,15 @@ class DistanceInfo:
     spread: tuple[float, ...]
 
 
-def distance_info(profile: Profile, metric: Metric = "cosine", max_distance: int | None = None) -> list[DistanceInfo]:
-    """Per cut of `profile`: mean and percentiles of `metric` by the distance j - i in calls, i < j.
+def distance_info(
+    profile: Profile, metric: Metric = "cosine", max_distance: int | None = None, *, cuts: Iterable[int] | None = None
+) -> list[DistanceInfo]:
+    """Per cut of `profile`, or each of `cuts`: mean and percentiles of `metric` by the distance j - i in calls, i < j.
 
     Distances with no measured pair are left out. `max_distance` defaults to half of the run, as the last distances have
     too few pairs to mean much.
     """
-    return [_of_cut(profile, cut, metric, max_distance) for cut in profile.cuts]
+    return [_of_cut(profile, cut, metric, max_distance) for cut in (profile.cuts if cuts is None else cuts)]
 
 
 def _of_cut(profile: Profile, cut: int, metric: Metric, max_distance: int | None) -> DistanceInfo:
@@ -127,5 +129,5 @@ def plot_distance(source: list[DistanceInfo] | Profile, ax: Axes | None = None) 
         ax.set_xlim(0.5, max((info.distances[-1] for info in infos if info.distances), default=1) + 0.5)
         ax.grid(axis="y")
         if any(info.distances for info in infos):
-            ax.legend(loc="best", ncols=1 + len(infos) // 5, handlelength=2.6)
+            ax.legend(loc="best", ncols=min(4, 1 + len(infos) // 5), handlelength=2.6)
     return ax

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._origins import scatter_by_origin
 from deepcadence.reports._style import CHOSEN, FEWER_STEPS, axes_or_new, figure_style
+from deepcadence.reports._words import in_two_lines
 from deepcadence.reports.tables import Table
 from deepcadence.schedules import Cost, Schedule
 
@@ -166,12 +167,17 @@ def plot_front(source: FrontInfo | StudyResult, ax: Axes | None = None) -> Axes:
                 zorder=4,
             )
         ax.set_xlabel(f"mean GMACs per call (the full run: {macs_text(info.full_macs)})")
-        ax.set_ylabel(QUALITY_NAMES.get(info.metric, info.metric))
+        ax.set_ylabel(quality_name(info.metric))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.grid()
         ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, columnspacing=1.4, handletextpad=0.5)
     return ax
+
+
+def quality_name(metric: str) -> str:
+    """What an axis is called on which this metric stands, on two lines at most."""
+    return QUALITY_NAMES.get(metric) or in_two_lines(metric)
 
 
 def giga(macs: float) -> float:

@@ -21,6 +21,7 @@ from deepcadence.reports.tables import Table
 Why = Literal["worst", "median", "best"]
 
 _FACTORS: Final = (1, 2, 4, 8, 16, 32)
+_MAX_JUDGED: Final = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def image_pairs_info(
     """Picks the worst, the middle and the best pairs by PSNR, and the factor by which to amplify their differences.
 
     Args:
-        full: images of the uncached run, float (n, channels, height, width) in [0, 1], channels 1, 3 or 4.
+        full: images of the uncached run, (n, channels, height, width), channels 1, 3 or 4: float in [0, 1], or uint8.
         cached: the same samples with the schedule.
         seeds: one per sample; 0 to n - 1 where None.
         psnr: one per sample in dB; computed here where None.
@@ -86,30 +87,37 @@ def image_pairs_info(
         raise ValueError("found images with values that are not finite, expected values from 0 to 1")
     count = len(full)
     seeds = range(count) if seeds is None else seeds
-    full, cached = full.detach().cpu().float().clamp(0, 1), cached.detach().cpu().float().clamp(0, 1)
-    values = _psnr(full, cached) if psnr is None else [float(value) for value in psnr]
+    samples = list(zip(full, cached, strict=True))
+    values = [_psnr(*map(_unit, both)) for both in samples] if psnr is None else [float(value) for value in psnr]
     if len(seeds) != count or len(values) != count:
         raise ValueError(f"{count} images, but {len(seeds)} seeds and {len(values)} PSNR values")
     picks = _pick(values, worst, median, best)
-    error = (full - cached).abs()
-    factor = _factor(error[list(picks)]) if picks else 1
+    factor = _factor([(full[index], cached[index]) for index in picks])
     pairs = tuple(
         ImagePair(
             seed=int(seeds[index]),
             psnr=values[index],
             why=why,
-            full=_pixels(full[index]),
-            cached=_pixels(cached[index]),
-            difference=_pixels((error[index, :3] * factor).clamp(0, 1)),
+            full=_pixels(_unit(full[index])),
+            cached=_pixels(_unit(cached[index])),
+            difference=_pixels((_difference(full[index], cached[index])[:3] * factor).clamp(0, 1)),
         )
         for index, why in picks.items()
     )
     return ImagePairsInfo(pairs=pairs, amplification=factor, samples=count)
 
 
-def _psnr(full: Tensor, cached: Tensor) -> list[float]:
-    errors = (full.double() - cached.double()).pow(2).flatten(1).mean(dim=1).tolist()
-    return [math.inf if error == 0 else -10 * math.log10(error) for error in errors]
+def _unit(image: Tensor) -> Tensor:
+    """One image as float32 in [0, 1], on the CPU."""
+    values = image.detach().cpu().float()
+    return values / 255 if image.dtype == torch.uint8 else values.clamp(0, 1)
+
+
+def _psnr(full: Tensor, cached: Tensor) -> float:
+    """In dB; channel by channel, since a large image in double precision is very large."""
+    squares = [(one.double() - other.double()).pow_(2).sum().item() for one, other in zip(full, cached, strict=True)]
+    error = sum(squares) / full.numel()
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _pick(values: Sequence[float], worst: int, median: int, best: int) -> dict[int, Why]:
@@ -124,8 +132,17 @@ def _pick(values: Sequence[float], worst: int, median: int, best: int) -> dict[i
     return {index: picks[index] for index in order if index in picks}
 
 
-def _factor(error: Tensor) -> int:
-    high = float(np.quantile(error.numpy(), 0.995))
+def _difference(full: Tensor, cached: Tensor) -> Tensor:
+    return (_unit(full) - _unit(cached)).abs()
+
+
+def _factor(pairs: Sequence[tuple[Tensor, Tensor]]) -> int:
+    """The factor for the differences of these pairs; of very many values, evenly spaced ones are judged."""
+    step = -(-sum(full.numel() for full, _ in pairs) // _MAX_JUDGED)
+    if not step:
+        return 1
+    judged = [_difference(*both).flatten()[::step].clone().numpy() for both in pairs]
+    high = float(np.quantile(np.concatenate(judged), 0.995))
     return max((factor for factor in _FACTORS if factor * high <= 1), default=1)
 
 

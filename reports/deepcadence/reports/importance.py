@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from deepcadence.reports._style import SEARCH, UNIFORM, axes_or_new, figure_style
+from deepcadence.reports._words import in_two_lines
 from deepcadence.reports.front import PSNR_CAP
 from deepcadence.reports.tables import Table
 
@@ -113,7 +114,13 @@ def plot_importance(source: ImportanceInfo | StudyResult, ax: Axes | None = None
         rows = range(len(info.parameters))
         quality = [each.quality for each in info.parameters]
         macs = [each.macs for each in info.parameters]
-        ax.barh([row - 0.2 for row in rows], quality, color=SEARCH, height=0.36, label=f"for {info.metric.upper()}")
+        ax.barh(
+            [row - 0.2 for row in rows],
+            quality,
+            color=SEARCH,
+            height=0.36,
+            label=f"for {in_two_lines(info.metric.upper(), 24)}",
+        )
         ax.barh([row + 0.2 for row in rows], macs, height=0.36, facecolor="none", edgecolor=UNIFORM, linewidth=1.2,
                 hatch="////", label="for MACs")  # fmt: skip
         ax.set_yticks(rows, [each.name for each in info.parameters])

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._origins import scatter_by_origin
 from deepcadence.reports._style import MUTED, axes_or_new, figure_style
-from deepcadence.reports.front import PSNR_CAP, QUALITY_NAMES
+from deepcadence.reports.front import PSNR_CAP, quality_name
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def plot_prediction(source: PredictionInfo | StudyResult, ax: Axes | None = None
             ends = [min(values), max(values)]
             ax.plot(ends, ends, color=MUTED, linewidth=1.0, linestyle=(0, (4, 2.5)), label="equal", zorder=1)
         ax.set_xlabel("predicted PSNR (dB)")
-        ax.set_ylabel(f"measured {QUALITY_NAMES.get(info.metric, info.metric)}")
+        ax.set_ylabel(f"measured {quality_name(info.metric)}")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
         ax.grid()

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from deepcadence.reports._page import build_page
 from deepcadence.reports._sources import Sources
-from deepcadence.reports._words import MINUS
+from deepcadence.reports._words import MINUS, legal, named
 from deepcadence.reports.images import ImagePairsInfo
 from deepcadence.schedules import write_atomically
 
@@ -94,6 +94,7 @@ def _environment() -> Environment:
         loader=PackageLoader("deepcadence.reports"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_legal,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -102,8 +103,13 @@ def _environment() -> Environment:
         for kind in ("css", "js")
     )
     digest = base64.b64encode(hashlib.sha256(js.encode("utf-8")).digest()).decode("ascii")
-    environment.globals.update(css=Markup(css), js=Markup(js), js_sha256=digest, estimate=_estimate)  # noqa: S704
+    environment.globals.update(css=Markup(css), js=Markup(js), js_sha256=digest, estimate=_estimate, named=named)  # noqa: S704
     return environment
+
+
+def _legal(value: object) -> object:
+    """What an expression of the template gives, without characters that may not stand on a page."""
+    return legal(value) if type(value) is str else value
 
 
 def _estimate(value: Estimate, digits: int, signed: bool = False) -> Markup:

@@ -33,6 +33,9 @@ METRIC_NAMES: Final[dict[str, str]] = {
 _MAX_PIXELS: Final = 250
 """Longer runs are drawn with every second, third, ... call, so that a page with many cuts stays small."""
 
+MAX_FRAMES: Final = 250
+"""More full calls than these are not marked: their frames would cover the map."""
+
 
 @dataclass(frozen=True, eq=False)
 class SimilarityInfo:
@@ -112,7 +115,7 @@ def plot_similarity(
     limits: tuple[float, float] | None = None,
     colorbar: bool = True,
 ) -> Axes:
-    """Draws a heat map, call against call, and frames what each full call is reused for.
+    """Draws a heat map, call against call, and frames what each full call, if not more than 250, is reused for.
 
     Args:
         source: a profile, or what `similarity_info` gives, which may be of another metric and have a schedule to mark.
@@ -145,7 +148,8 @@ def plot_similarity(
             interpolation="none",
             extent=(-0.5, edge, edge, -0.5),
         )
-        for start, end in pairwise((*info.full_calls, info.num_calls)):
+        marked = info.full_calls if len(info.full_calls) <= MAX_FRAMES else ()
+        for start, end in pairwise((*marked, info.num_calls)):
             _frame(ax, start, end - start)
         ax.set_title(f"Cut {info.cut}")
         ax.set_xlabel("call j")

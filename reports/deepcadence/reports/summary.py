@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from deepcadence.reports._words import times
+from deepcadence.reports._words import named, times
 from deepcadence.reports.comparison import ComparisonInfo, Outcome
 from deepcadence.reports.distance import distance_info
 from deepcadence.reports.timeline import timeline_info
+from deepcadence.schedules.fields import shortened
 
 if TYPE_CHECKING:
     from deepcadence.probe import Profile
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from deepcadence.search import Estimate, StudyResult, TrialRecord
 
 __all__ = ["Summary", "Tile", "chosen_trial", "summarize"]
+
+_LONGEST: Final = 1000
+"""A verdict is shorter, unless it names a schedule by a very long label."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,12 @@ def summarize(
 ) -> Summary:
     """The strongest statement that what is given supports: held-out figures before search figures before a profile."""
     if comparison is not None:
-        return Summary(comparison.verdict, (_measured(comparison),), comparison.outcome, _comparison_tiles(comparison))
+        return Summary(
+            shortened(comparison.verdict, _LONGEST),
+            (_measured(comparison),),
+            comparison.outcome,
+            _comparison_tiles(comparison),
+        )
     if schedule is not None and schedule.quality:
         return _of_schedule(schedule)
     if study is not None:
@@ -72,8 +81,8 @@ def _measured(info: ComparisonInfo) -> str:
     slower = row.wall_speedup < 1
     clock = f"but {times(1 / row.wall_speedup)} slower" if slower else f"and {times(row.wall_speedup)} faster"
     return (
-        f"The chosen schedule ({row.label}) is {times(row.speedup)} cheaper in MACs {clock} by the clock. Measured on "
-        f"{info.samples} held-out samples against the full run on the same seeds."
+        f"The chosen schedule ({named(row.label)}) is {times(row.speedup)} cheaper in MACs {clock} by the clock. "
+        f"Measured on {info.samples} held-out samples against the full run on the same seeds."
     )
 
 
@@ -96,8 +105,8 @@ def _of_schedule(schedule: Schedule) -> Summary:
     cost = schedule.cost
     tiles = [
         Tile(
-            quality.metric.upper(),
-            f"{quality.value:.4g} {quality.unit}".strip(),
+            named(quality.metric.upper()),
+            f"{quality.value:.4g} {named(quality.unit)}".strip(),
             (f"95% {quality.ci95[0]:.4g} to {quality.ci95[1]:.4g}, " if quality.ci95 else "")
             + f"{quality.samples} samples",
         )
@@ -109,8 +118,8 @@ def _of_schedule(schedule: Schedule) -> Summary:
         speed = f"At a MAC speed-up of {times(cost.speedup)} the schedule"
     best = qualities[0]
     return Summary(
-        f"{speed} has a {best.metric.upper()} of {best.value:.4g} {best.unit}".rstrip()
-        + f" to “{best.reference}” on {best.samples} samples ({best.seeds} seeds).",
+        f"{speed} has a {named(best.metric.upper())} of {best.value:.4g} {named(best.unit)}".rstrip()
+        + f" to “{named(best.reference)}” on {best.samples} samples ({best.seeds} seeds).",
         ("As stated in the schedule file; this report was given no comparison with fewer steps or uniform schedules.",),
         tiles=tuple(tiles),
     )

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
+from deepcadence.reports._words import MANY_CUTS, cuts_text
 from deepcadence.reports.tables import Table
 
 if TYPE_CHECKING:
     from deepcadence.schedules import Schedule
+
+MAX_CALLS: Final = 1000
+"""Of longer schedules, a block of the drawing stands for several calls."""
+_BLOCKS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,19 @@ class TimelineInfo:
         return len(self.calls) - len(self.full_calls)
 
     @property
+    def shown_cuts(self) -> tuple[int, ...]:
+        """Cuts that have a row of their own: the most used ones, where a schedule has more than any model."""
+        if len(self.cuts) <= MANY_CUTS:
+            return self.cuts
+        used = Counter(call for call in self.calls if call is not None)
+        return tuple(sorted(cut for cut, _ in used.most_common(MANY_CUTS)))
+
+    @property
+    def calls_per_block(self) -> int:
+        """How many calls a block of the drawing stands for."""
+        return 1 if len(self.calls) <= MAX_CALLS else -(-len(self.calls) // _BLOCKS)
+
+    @property
     def feature(self) -> str:
         """Which feature a partial call uses, in words."""
         if self.order:
@@ -56,7 +77,7 @@ class TimelineInfo:
         """What the timeline shows, in words."""
         text = f"{len(self.calls)} calls: {len(self.full_calls)} full, {self.num_partial} partial"
         if self.cuts:
-            text += " at " + ("cut " if len(self.cuts) == 1 else "cuts ") + ", ".join(map(str, self.cuts))
+            text += f" at {cuts_text(self.cuts)}"
         if self.threshold is not None:
             return f"{text}, or full where the input changed by more than {self.threshold:g}"
         shortest, longest = min(self.intervals), max(self.intervals)
@@ -84,18 +105,21 @@ def timeline_info(schedule: Schedule) -> TimelineInfo:
 
 
 def plot_timeline(source: TimelineInfo | Schedule, ax: Axes | None = None) -> Axes:
-    """Draws one row for full calls and one per cut in use; a call is a block in its row, so color carries nothing."""
+    """Draws one row for full calls and one per cut in use; a call is a block in its row, so color carries nothing.
+
+    Of more than 1,000 calls, a block stands for several, one of which at least belongs into the row. Of more than 60
+    cuts, the most used have a row.
+    """
     info = source if isinstance(source, TimelineInfo) else timeline_info(source)
-    rows: list[int | None] = [*info.cuts, None]
+    rows: list[int | None] = [*info.shown_cuts, None]
     with figure_style():
         ax = axes_or_new(ax, 7.2, 0.75 + 0.32 * len(rows))
         for row, kind in enumerate(rows):
             ax.add_patch(Rectangle((-0.5, row - 0.36), len(info.calls), 0.72, color=GRID, alpha=0.35, linewidth=0))
             color = INK if kind is None else SEARCH
-            for call, entry in enumerate(info.calls):
-                if entry == kind:
-                    ax.add_patch(Rectangle((call - 0.42, row - 0.36), 0.84, 0.72, color=color, linewidth=0))
-        for start in info.full_calls[1:]:
+            for start, end in _blocks(info, kind):
+                ax.add_patch(Rectangle((start, row - 0.36), end - start, 0.72, color=color, linewidth=0))
+        for start in info.full_calls[1:] if info.calls_per_block == 1 else ():
             ax.axvline(start - 0.5, color=GRID, linewidth=0.8, zorder=0)
         ax.set_xlim(-0.6, len(info.calls) - 0.4)
         ax.set_ylim(-0.55, len(rows) - 0.45)
@@ -105,3 +129,15 @@ def plot_timeline(source: TimelineInfo | Schedule, ax: Axes | None = None) -> Ax
         ax.set_xlabel("call (the run goes from noise, left, to the image, right)")
         ax.spines["left"].set_visible(False)
     return ax
+
+
+def _blocks(info: TimelineInfo, kind: int | None) -> Iterator[tuple[float, float]]:
+    """Where the blocks of a row begin and end. Those that stand for several calls are joined where they touch."""
+    step = info.calls_per_block
+    places = sorted({call // step for call, entry in enumerate(info.calls) if entry == kind})
+    if step == 1:
+        yield from ((place - 0.42, place + 0.42) for place in places)
+        return
+    for _, run in groupby(enumerate(places), lambda numbered: numbered[1] - numbered[0]):
+        found = [place for _, place in run]
+        yield found[0] * step - 0.5, min((found[-1] + 1) * step, len(info.calls)) - 0.5
