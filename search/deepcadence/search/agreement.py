@@ -8,7 +8,7 @@ from pydantic import Field
 from scipy import stats
 
 from deepcadence.search.candidates import Candidate
-from deepcadence.search.fields import Finite, Record, Whole
+from deepcadence.search.fields import Escaped, Finite, Record, Whole
 
 LEAST_SPEARMAN = 0.7
 """Predictions that rank measured schedules with less are not used: less than half of the ranks' variance (0.7 squared)
@@ -48,7 +48,7 @@ class PredictorInfo(Record):
     samples: Whole = 0
     runs: Finite = 0.0
     targets: tuple[Finite | None, ...] = ()
-    problem: str | None = None
+    problem: Escaped | None = None
 
     def lacks(self, target_speedup: float | None) -> bool:
         """Whether nothing was proposed yet for a target, though it could be."""

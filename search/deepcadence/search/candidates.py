@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from deepcadence.schedules import MAX_CALLS, Call, ReuseInfo, Schedule
+from deepcadence.schedules.fields import MAX_ALPHA, Count, Cut, Text
 from deepcadence.search.errors import SearchError
-from deepcadence.search.fields import Finite, Record, Whole
+from deepcadence.search.fields import Finite, Positive, Record
 
 Origin = Literal["nonuniform", "adaptive", "predicted", "uniform", "published", "fewer_steps"]
 """Where a trial came from: the search, in (c, p) or with adaptive reuse, the front of the predictor, or one of the
@@ -35,19 +36,19 @@ class Candidate(Record):
     """
 
     origin: Origin
-    label: str
+    label: Text
     calls: tuple[Call, ...] | None
-    steps: Whole
-    cut: Whole | None = None
-    interval: Whole | None = None
+    steps: Count
+    cut: Cut | None = None
+    interval: Count | None = None
     center: Finite | None = None
-    power: Finite | None = None
+    power: Positive | None = None
     formula: Formula | None = None
     order: Literal[0, 1, 2] = 0
-    alpha: Finite = 1.0
-    threshold: Finite | None = None
-    max_hold: Whole | None = None
-    spacing: str | None = None
+    alpha: Annotated[Finite, Field(ge=0, le=MAX_ALPHA)] = 1.0
+    threshold: Annotated[Finite, Field(ge=0)] | None = None
+    max_hold: Count | None = None
+    spacing: Text | None = None
 
     @field_validator("calls")
     @classmethod

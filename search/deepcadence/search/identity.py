@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import optuna
 import torch
+from pydantic import Field, ValidationError, model_validator
 from torch import nn
 
 from deepcadence.probe import Macs, Workload
-from deepcadence.schedules import denoiser, family_of, model_info, sampler_info
+from deepcadence.schedules import (
+    MAX_CALLS,
+    ModelInfo,
+    SamplerInfo,
+    denoiser,
+    family_of,
+    model_info,
+    sampler_info,
+)
+from deepcadence.schedules.fields import Count, Cut, CutKey, Text, describe, problem
 from deepcadence.search.errors import SearchError
+from deepcadence.search.fields import Finite, Record, Whole, problems
 from deepcadence.search.results import StudyResult
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import IDENTITY
@@ -31,6 +42,87 @@ _WORDS = {
     "macs": "other costs (another counter or sample size)",
     "fingerprint": "other weights, another dtype, other prompts or other call arguments (--call)",
 }
+
+
+_Steps = Annotated[int, Field(strict=True, ge=1, le=MAX_CALLS)]
+
+
+class _Ranges(Record):
+    """The attributes of a `SearchSpace` that say what may be tried; what older studies lack has its default."""
+
+    cuts: Annotated[tuple[Cut, ...], Field(min_length=1)]
+    intervals: tuple[_Steps, _Steps]
+    centers: tuple[Whole, Whole]
+    powers: tuple[Finite, Finite] = SearchSpace.powers
+    orders: tuple[Annotated[int, Field(strict=True, ge=0, le=2)], ...] = SearchSpace.orders
+    alphas: tuple[Finite, ...] = SearchSpace.alphas
+    thresholds: tuple[Finite, ...] = SearchSpace.thresholds
+    max_holds: tuple[_Steps, ...] = SearchSpace.max_holds
+    fewer: tuple[tuple[_Steps, _Steps], ...] = SearchSpace.fewer
+    spacings: tuple[Text | None, ...] = SearchSpace.spacings
+
+
+class _Costs(Record):
+    """The costs that the study counts by, at the cuts that it searches."""
+
+    full: Count
+    partial: dict[CutKey, Count]
+    counter: Literal["exact", "paper"]
+    sample_shape: tuple[Count, ...]
+
+
+class StudyIdentity(Record):
+    """What `study_identity` says of a study, read from its storage to take part in it."""
+
+    model: ModelInfo
+    sampler: SamplerInfo
+    steps: _Steps
+    num_calls: _Steps
+    seeds: Annotated[tuple[Whole, ...], Field(min_length=1)]
+    metric: Text
+    space: _Ranges
+    macs: _Costs
+    fingerprint: Text
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        for place, known in (("macs.partial", self.macs.partial), ("model.cuts", self.model.cuts)):
+            unknown = [cut for cut in self.space.cuts if cut not in known]
+            if unknown:
+                raise problem(f"cuts of {place}", "space.cuts", str(unknown[0]))
+        return self
+
+    @classmethod
+    def from_study(cls, study: optuna.Study) -> Self:
+        """Read it from an Optuna study.
+
+        Raises:
+            SearchError: it is not one of deepcadence; says what is wrong.
+        """
+        try:
+            found = cls.model_validate(_stored(study))
+            found.search_space().check()
+        except ValidationError as error:
+            raise SearchError(problems(f"study {study.study_name!r}: {IDENTITY}", error)) from error
+        except SearchError as error:
+            raise SearchError(f"study {study.study_name!r}: {IDENTITY}: space: {error}") from error
+        return found
+
+    def search_space(self) -> SearchSpace:
+        """The space that the study searches."""
+        return SearchSpace(num_calls=self.num_calls, steps=self.steps, **dict(self.space))
+
+    def costs(self) -> Macs:
+        """The costs that it counts by."""
+        return Macs(**dict(self.macs))
+
+
+def _stored(study: optuna.Study) -> dict[str, Any] | None:
+    """The identity as it is stored; None in a new study."""
+    found = study.user_attrs.get(IDENTITY)
+    if found is not None and not isinstance(found, dict):
+        raise SearchError(f"study {study.study_name!r}: {IDENTITY}: found {describe(found)}, expected an object")
+    return found
 
 
 def study_identity(workload: Workload, space: SearchSpace, macs: Macs, metric: str) -> dict[str, Any]:
@@ -75,7 +167,7 @@ def check_identity(
     Raises:
         SearchError: the study is about something else; says what was found and what was expected.
     """
-    then = study.user_attrs.get(IDENTITY)
+    then = _stored(study)
     if then is None:
         if study.get_trials(deepcopy=False):
             raise SearchError(f"study {study.study_name!r} was not made by deepcadence; give another study name")
@@ -127,7 +219,8 @@ def _first_difference(place: str, found: Any, expected: Any) -> tuple[str, Any, 
     """Where two records that are not equal differ first, such as model.class, and what either has there."""
     if not (isinstance(found, dict) and isinstance(expected, dict)):
         return place, found, expected
-    key = next(key for key in {**found, **expected} if found.get(key) != expected.get(key))
+    keys = (key for key in {**found, **expected} if found.get(key) != expected.get(key))
+    key = next(keys, None) or next(iter(found.keys() ^ expected.keys()))  # null in one, nothing in the other
     return _first_difference(f"{place}.{key}", found.get(key), expected.get(key))
 
 

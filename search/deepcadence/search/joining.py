@@ -8,15 +8,16 @@ from typing import Any
 
 import optuna
 
-from deepcadence.probe import Macs, Workload
+from deepcadence.probe import Workload, WorkloadError
+from deepcadence.search.checking import check_contents, check_directions, contents_named
+from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Progress
-from deepcadence.search.identity import check_identity, study_identity
+from deepcadence.search.identity import StudyIdentity, check_identity, study_identity
 from deepcadence.search.quality import QualityFunction, check_function
 from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import TrialSeeded
 from deepcadence.search.settings import StudySettings
-from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import IDENTITY, open_storage, quiet
+from deepcadence.search.storage import failures_named, open_storage, quiet
 from deepcadence.search.study import take_part
 
 _ADVICE = "a worker must bring what the study was begun with"
@@ -53,43 +54,42 @@ def join_study(
         SearchError: there is no such study yet, or pipeline or call arguments are others than those of the study.
     """
     settings = StudySettings.from_storage(storage, study_name)
-    with quiet():
+    with quiet(), failures_named(study_name), contents_named(study_name):
         study = optuna.load_study(
             study_name=study_name,
             storage=open_storage(storage, heartbeat=settings.heartbeat),
             sampler=TrialSeeded(settings.sampler, settings.seed),
         )
-    identity = study.user_attrs[IDENTITY]
-    check_function(identity["metric"], quality)
-    workload = Workload(
-        pipeline,
-        steps=identity["steps"],
-        seeds=identity["seeds"],
-        prompts=settings.prompts,
-        call_kwargs=call_kwargs or {},
-        batch_size=batch_size or settings.batch_size,
-    )
-    space, macs = _space(identity), _macs(identity)
+        check_directions(study)
+        identity = StudyIdentity.from_study(study)
+        check_contents(study)
+    check_function(identity.metric, quality)
+    workload = _workload(pipeline, identity, settings, call_kwargs, batch_size, study_name)
+    space, macs = identity.search_space(), identity.costs()
     keep = pictures is not None
     evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, share=True, progress=progress)
-    found = study_identity(workload, space, macs, identity["metric"])
+    found = study_identity(workload, space, macs, identity.metric)
     check_identity(study, found, advice=_ADVICE)  # before anything is run, and then with what a run shows
     check_identity(study, found | {"num_calls": evaluator.num_calls}, advice=_ADVICE)
-    return take_part(study, evaluator, space, identity["metric"], settings, progress, on_trial, pictures)
+    return take_part(study, evaluator, space, identity.metric, settings, progress, on_trial, pictures)
 
 
-def _space(identity: dict[str, Any]) -> SearchSpace:
-    ranges = {name: tuple(values) for name, values in identity["space"].items()}
-    ranges["fewer"] = tuple(map(tuple, ranges["fewer"]))
-    return SearchSpace(num_calls=identity["num_calls"], steps=identity["steps"], **ranges)
-
-
-def _macs(identity: dict[str, Any]) -> Macs:
-    """The costs that the study counts by, at the cuts that it searches."""
-    macs = identity["macs"]
-    return Macs(
-        full=macs["full"],
-        partial={int(cut): cost for cut, cost in macs["partial"].items()},
-        counter=macs["counter"],
-        sample_shape=tuple(macs["sample_shape"]),
-    )
+def _workload(
+    pipeline: Any,
+    identity: StudyIdentity,
+    settings: StudySettings,
+    call_kwargs: Mapping[str, Any] | None,
+    batch_size: int | None,
+    study_name: str,
+) -> Workload:
+    try:
+        return Workload(
+            pipeline,
+            steps=identity.steps,
+            seeds=identity.seeds,
+            prompts=settings.prompts,
+            call_kwargs=call_kwargs or {},
+            batch_size=batch_size or settings.batch_size,
+        )
+    except WorkloadError as error:
+        raise SearchError(f"study {study_name!r}: {error}") from error

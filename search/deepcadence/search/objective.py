@@ -57,6 +57,7 @@ class Objective:
         self._looks = looks(evaluator.workload) if racing else 0
         self._pictures = pictures
         self.last_number: int | None = None  # of the trial that was run last, unless it broke
+        self.measures = False  # whether the last trial came to be measured: what is stored of it made sense until then
 
     def prepare(self) -> None:
         """Run the reference, if that was not done: its failure is the study's, not a trial's."""
@@ -76,6 +77,7 @@ class Objective:
         trial.set_user_attr(WORKER, this_worker())
         others = trial.study.get_trials(deepcopy=False)
         candidate = self._candidate(trial, others)
+        self.measures = True
         races = self._looks > 0 and CANDIDATE not in trial.user_attrs
         twin = _finished_twin(candidate, others, raced=races)
         try:
@@ -151,7 +153,7 @@ def _is_measured(trial: FrozenTrial) -> bool:
 
 
 def _key(record: dict[str, Any]) -> str:
-    return Candidate.model_validate({name: record[name] for name in Candidate.model_fields}).key
+    return Candidate.model_validate({name: record[name] for name in Candidate.model_fields if name in record}).key
 
 
 def is_search(trial: FrozenTrial) -> bool:
@@ -176,7 +178,7 @@ def _finished_twin(
     names = {TrialState.COMPLETE: RECORD} | ({TrialState.PRUNED: RACED_OUT} if raced else {})
     for trial in others:
         record = trial.user_attrs.get(names.get(trial.state, ""))
-        if record is not None and record["reused_from"] is None and _key(record) == candidate.key:
+        if record is not None and record.get("reused_from") is None and _key(record) == candidate.key:
             return trial.number, record
     return None
 

@@ -11,11 +11,11 @@ from pydantic import Field, ValidationError
 
 from deepcadence.probe import Setup
 from deepcadence.schedules import ModelInfo, SamplerInfo, ScheduleError
-from deepcadence.schedules.fields import Count, Cut, CutKey
+from deepcadence.schedules.fields import Count, Cut, CutKey, Text
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
-from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
+from deepcadence.search.fields import Escaped, Finite, Positive, Record, Whole, problems
 from deepcadence.search.racing import RacedOut
 from deepcadence.search.storage import IDENTITY, PREDICTOR, RACED_OUT, RECORD, SETUP, reading
 
@@ -58,8 +58,8 @@ class FailedTrial(Record):
     """A trial that gave no figures (images that are not finite), and why."""
 
     number: Whole
-    label: str
-    error: str
+    label: Text
+    error: Escaped
 
 
 class StudyResult(Record):
@@ -78,8 +78,8 @@ class StudyResult(Record):
         setup: with which command and versions it was last begun or resumed; empty in older studies.
     """
 
-    study_name: str
-    metric: str
+    study_name: Text
+    metric: Text
     trials: tuple[TrialRecord, ...]
     failed: tuple[FailedTrial, ...]
     raced_out: tuple[RacedOut, ...] = ()
@@ -93,7 +93,7 @@ class StudyResult(Record):
     sample_shape: tuple[Count, ...]
     model: ModelInfo
     sampler: SamplerInfo
-    fingerprint: str
+    fingerprint: Text
     predictor: PredictorInfo | None = None
     setup: Setup = Setup()
 

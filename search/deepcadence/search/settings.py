@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
 import optuna
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from deepcadence.probe import Workload
-from deepcadence.schedules import denoiser
+from deepcadence.schedules import MAX_CALLS, denoiser
+from deepcadence.schedules.fields import Count, Text
 from deepcadence.search.errors import SearchError
+from deepcadence.search.fields import Positive, Prompt, Record, Whole, problems
 from deepcadence.search.sampler import Sampler
 from deepcadence.search.storage import SETTINGS, reading
 
+_MAX_HEARTBEAT = 10**6  # seconds: threads cannot wait for any number of them
+_Few = Annotated[int, Field(ge=0, le=MAX_CALLS)]
 
-class StudySettings(BaseModel):
+
+class StudySettings(Record):
     """How to run a study, beside what its identity says.
 
     Attributes:
@@ -25,21 +30,19 @@ class StudySettings(BaseModel):
         dtype: of the denoiser, such as "float16".
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    trials: int
-    seed: int
-    heartbeat: int
-    max_uniform: int
-    max_published: int
-    fewer_steps: tuple[int, ...] | None
-    max_predicted: int
-    target_speedup: float | None
+    trials: Whole
+    seed: Whole
+    heartbeat: Annotated[int, Field(ge=1, le=_MAX_HEARTBEAT)]
+    max_uniform: _Few
+    max_published: _Few
+    fewer_steps: tuple[_Few, ...] | None
+    max_predicted: _Few
+    target_speedup: Positive | None
     sampler: Sampler
     racing: bool
-    prompts: tuple[str, ...]
-    batch_size: int
-    dtype: str
+    prompts: tuple[Prompt, ...]
+    batch_size: Count
+    dtype: Text
 
     @classmethod
     def from_storage(cls, storage: str | Path, study_name: str = "deepcadence") -> Self:
@@ -60,13 +63,19 @@ class StudySettings(BaseModel):
                 f"study {study.study_name!r} does not say how to run it; start it with `deepcadence search` or "
                 "`run_study` first"
             )
+        return cls.of(study.study_name, found)
+
+    @classmethod
+    def of(cls, study_name: str, found: dict[str, Any]) -> Self:
+        """The settings of a study, checked.
+
+        Raises:
+            SearchError: says which is wrong.
+        """
         try:
             return cls.model_validate(found)
         except ValidationError as error:
-            raise SearchError(
-                f"the settings of study {study.study_name!r} cannot be read; another version of deepcadence may have "
-                f"written them: {error}"
-            ) from error
+            raise SearchError(problems(f"the settings of study {study_name!r}", error)) from error
 
 
 def dtype_of(workload: Workload) -> str:

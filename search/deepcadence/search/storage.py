@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import logging
 import os
-import sqlite3
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,9 +19,10 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from deepcadence.schedules.fields import shortened
+from deepcadence.search.addresses import shown
 from deepcadence.search.errors import SearchError
 from deepcadence.search.patience import PatientStorage
+from deepcadence.search.sqlite_file import LOCKED_SECONDS, Connection, check_sqlite
 
 IDENTITY = "deepcadence"
 """Study attribute: what the study is about, see `identity`."""
@@ -45,8 +44,6 @@ MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
 _OPENINGS = 5
-_LOCKED_SECONDS = 60  # how long an SQLite file is waited for that another process writes
-_QUOTED = 200  # characters of an address in an error: what is none may be very long
 
 
 def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStorage:
@@ -59,27 +56,27 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
 
     Raises:
         SearchError: the URL is malformed, its driver is not installed, the database does not answer, or the SQLite
-            file holds what is no table.
+            file is none that a study leaves, see `check_sqlite`.
     """
     if storage is None:
         return InMemoryStorage()
     url = storage_url(storage)
-    shown, file = _shown(url), _sqlite_file(url)
-    if file is not None and file.is_file():
-        _sqlite_objects(file)
+    file = _sqlite_file(url)
+    if file is not None and _is_file(file):
+        check_sqlite(file)
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
-        options["connect_args"] = {"timeout": _LOCKED_SECONDS}
+        options["connect_args"] = {"timeout": LOCKED_SECONDS, "factory": Connection}
     try:
         with quiet():
             return _opened(url, options, heartbeat)
     except ImportError as error:
         raise SearchError(
-            f"{shown}: the database driver is not installed ({error}); for PostgreSQL use a URL that begins with "
+            f"{shown(url)}: the database driver is not installed ({error}); for PostgreSQL use a URL that begins with "
             "postgresql+psycopg:// and install with: pip install 'psycopg[binary]'"
         ) from error
     except Exception as error:  # of the database, of Optuna, of its migrations
-        raise SearchError(f"{shown}: cannot open the storage: {_reason(error)}") from error
+        raise SearchError(f"{shown(url)}: cannot open the storage: {reason(error)}") from error
 
 
 def _opened(url: str, options: dict[str, Any], heartbeat: int) -> RDBStorage:
@@ -110,8 +107,7 @@ def storage_url(storage: str | Path) -> str:
     url = text if isinstance(storage, str) and "://" in text else f"sqlite:///{Path(text)}"
     file = _sqlite_file(url)
     if file is not None and not os.path.isdir(file.parent):  # noqa: PTH112 - `Path.is_dir` raises for a name too long
-        folder = shortened(str(file.parent), _QUOTED)
-        raise SearchError(f"{shortened(text, _QUOTED)}: the folder {folder} does not exist; create it first")
+        raise SearchError(f"{shown(text)}: the folder {shown(str(file.parent))} does not exist; create it first")
     return url
 
 
@@ -125,44 +121,26 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
     url = storage_url(storage)
     file = _sqlite_file(url)
     if file is not None:
-        if not file.is_file():
+        if not _is_file(file):
             raise SearchError(f"{file}: no such file; expected a study that `run_study` wrote")
-        if _sqlite_objects(file).get("studies") != "table":
+        if "studies" not in check_sqlite(file):
             raise SearchError(f"{file}: found no table of studies, expected a study that `run_study` wrote")
     backend = open_storage(url)
     try:
         with quiet():
             if study_name not in (names := sorted(optuna.get_all_study_names(backend))):
                 found = ", ".join(repr(name[:60]) for name in names[:10]) or "none"
-                raise SearchError(f"{_shown(url)} holds no study {study_name!r}; it holds: {found}")
+                raise SearchError(f"{shown(url)} holds no study {study_name!r}; it holds: {found}")
             yield optuna.load_study(study_name=study_name, storage=backend)
     except SearchError:
         raise
     except Exception as error:  # Optuna takes what is stored at its word
-        raise SearchError(f"{_shown(url)}: the study cannot be read: {_reason(error)}") from error
+        raise SearchError(f"{shown(url)}: the study cannot be read: {reason(error)}") from error
     finally:
         close(backend)
 
 
-def _sqlite_objects(file: Path) -> dict[str, str]:
-    """What an SQLite file holds, name by kind; it may be new and hold nothing.
-
-    Raises:
-        SearchError: it is no SQLite database, or holds what would run by itself: a view or a trigger.
-    """
-    try:
-        where = f"{file.absolute().as_uri()}?mode=rw"
-        with contextlib.closing(sqlite3.connect(where, uri=True, timeout=_LOCKED_SECONDS)) as database:
-            kinds = dict(database.execute("SELECT name, type FROM sqlite_master"))
-    except (sqlite3.Error, ValueError) as error:
-        raise SearchError(f"{file}: found no SQLite database ({error}), expected a study") from error
-    active = sorted(name for name, kind in kinds.items() if kind not in ("table", "index"))
-    if active:
-        raise SearchError(f"{file}: found a {kinds[active[0]]} {active[0]!r}, expected only the tables of a study")
-    return kinds
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of an error of a library, with its kind."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"
 
@@ -212,14 +190,15 @@ def _sqlite_file(url: str) -> Path | None:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise SearchError(
-            f"{shortened(url, _QUOTED)!r} is no database URL; expected such as sqlite:///study.db"
-        ) from error
+        raise SearchError(f"{shown(url)!r} is no database URL; expected such as sqlite:///study.db") from error
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         return None
+    if "uri" in parsed.query:
+        raise SearchError(
+            f"{shown(url)}: found a URI of SQLite; expected the path of its file, as in sqlite:///study.db"
+        )
     return Path(str(parsed.database))
 
 
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    return shortened(make_url(url).render_as_string(hide_password=True), _QUOTED)
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - `Path.is_file` raises for a name too long

@@ -15,6 +15,7 @@ from deepcadence.probe import Macs, Profile, Setup, Workload
 from deepcadence.schedules import denoiser, family_of, model_info
 from deepcadence.search.baselines import baselines
 from deepcadence.search.candidates import Candidate
+from deepcadence.search.checking import check_contents, check_directions, check_name, contents_named
 from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Progress
 from deepcadence.search.identity import check_identity, study_identity
@@ -118,6 +119,7 @@ def run_study(
     """
     if trials < 0:
         raise SearchError(f"trials is {trials}; expected 0 or more")
+    check_name(study_name)
     _check_profile(profile, workload)
     if macs is None and profile is not None:
         macs = profile.meta.macs
@@ -141,24 +143,27 @@ def run_study(
     for spacing in space.spacings:
         evaluator.trace_of(workload.steps, spacing)  # one that cannot be is refused here
     identity = study_identity(workload, space, evaluator.macs, name)
-    settings = StudySettings(
-        trials=trials,
-        seed=seed,
-        heartbeat=heartbeat,
-        max_uniform=max_uniform,
-        max_published=max_published,
-        fewer_steps=None if fewer_steps is None else tuple(fewer_steps),
-        max_predicted=max_predicted,
-        target_speedup=target_speedup,
-        sampler=sampler,
-        racing=racing,
-        prompts=workload.prompts,
-        batch_size=workload.batch_size,
-        dtype=dtype_of(workload),
-    )
-    with quiet(), failures_named(study_name):
+    given = {
+        "trials": trials,
+        "seed": seed,
+        "heartbeat": heartbeat,
+        "max_uniform": max_uniform,
+        "max_published": max_published,
+        "fewer_steps": None if fewer_steps is None else tuple(fewer_steps),
+        "max_predicted": max_predicted,
+        "target_speedup": target_speedup,
+        "sampler": sampler,
+        "racing": racing,
+        "prompts": workload.prompts,
+        "batch_size": workload.batch_size,
+        "dtype": dtype_of(workload),
+    }
+    settings = StudySettings.of(study_name, given)
+    with quiet(), failures_named(study_name), contents_named(study_name):
         study = _open(open_storage(storage, heartbeat=heartbeat), study_name, TrialSeeded(sampler, seed))
+        check_directions(study)
         check_identity(study, identity)
+        check_contents(study)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
         study.set_user_attr(SETUP, Setup.now(command).model_dump(mode="json"))
     return take_part(study, evaluator, space, name, settings, progress, on_trial, pictures)
@@ -218,7 +223,8 @@ class _Worker:
 
     def work(self) -> None:
         while True:
-            requeue_dead(self._study, grace=self._grace)
+            with contents_named(self._study.study_name):
+                requeue_dead(self._study, grace=self._grace)
             tally = self._tally()
             self._report(tally)
             if tally.waiting or tally.search[1] < self._trials:
@@ -230,11 +236,21 @@ class _Worker:
                 return
 
     def _one_trial(self) -> None:
-        self._objective.last_number = None
+        self._objective.last_number, self._objective.measures = None, False
         try:
-            self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
+            self._optimize()
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError, AssertionError):  # Optuna knows none of this
             if not self._is_over():
+                raise
+
+    def _optimize(self) -> None:
+        """One trial; `SearchError` for what Optuna stumbles over before the trial is measured."""
+        try:
+            self._study.optimize(self._objective, n_trials=1, catch=(SearchError,), callbacks=[self._tell])
+        except Exception:
+            if self._objective.measures:
+                raise
+            with contents_named(self._study.study_name):
                 raise
 
     def _is_over(self) -> bool:

@@ -8,26 +8,38 @@ import socket
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deepcadence.search.storage import WORKER, requeue
 
 _TOKEN = uuid.uuid4().hex
 
 
+class Worker(BaseModel):
+    """What `this_worker` says of a process."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    place: str
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
+    token: str
+
+
 def this_worker() -> dict[str, Any]:
     """Names this process: where its number means something (host, boot, PID namespace), the number, and a token."""
-    return {"place": _place(), "pid": os.getpid(), "token": _TOKEN}
+    return Worker(place=_place(), pid=os.getpid(), token=_TOKEN).model_dump()
 
 
 def requeue_dead(study: optuna.Study, *, grace: int) -> int:
     """Fail the running trials whose process is gone and queue them again. Returns how many.
 
     A process of this machine is looked up; of others, the heartbeat in the storage decides, which stops when they
-    die. A trial without a name died before it could give one, if it is older than `grace` seconds.
+    die. A trial without a name died before it could give one, if it is older than `grace` seconds. A name that no
+    worker gives belongs to none that lives.
     """
     found = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -43,15 +55,19 @@ def requeue_dead(study: optuna.Study, *, grace: int) -> int:
 
 
 def _dead(trial: FrozenTrial, grace: int) -> bool:
-    worker = trial.user_attrs.get(WORKER)
-    if not isinstance(worker, dict):
+    found = trial.user_attrs.get(WORKER)
+    if found is None:
         started = trial.datetime_start
         return started is not None and datetime.datetime.now() - started > datetime.timedelta(seconds=grace)
-    if worker["place"] != _place():
+    try:
+        worker = Worker.model_validate(found)
+    except ValidationError:
+        return True
+    if worker.place != _place():
         return False
-    if worker["pid"] == os.getpid():
-        return bool(worker["token"] != _TOKEN)
-    return not _alive(int(worker["pid"]))
+    if worker.pid == os.getpid():
+        return worker.token != _TOKEN
+    return not _alive(worker.pid)
 
 
 def _alive(pid: int) -> bool:
