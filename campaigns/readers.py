@@ -277,7 +277,7 @@ def _models(work: Path) -> Iterable[Reader]:
         ("tokenizer/tokenizer.json", mutate_json),
     ):
         corpus = ((folder / place).read_bytes(),)
-        yield Reader(f"model: {place}", 2, corpus, change, _load_model, _same(_load_model), place, folder)
+        yield Reader(f"model: {place}", 1, corpus, change, _load_model, _same(_load_model), place, folder)
 
 
 def _load_model(path: Path) -> dict[str, Any]:

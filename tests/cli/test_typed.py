@@ -39,7 +39,9 @@ def tell(
         ("--dtype float16 --branch 2 --cut 0 m", "m --cut 2 --cut 0 --dtype float16"),
         ("m --images a b", "m --images a b"),
         ("m --storage=postgresql+psycopg://me:secret@h/db", "m --storage 'postgresql+psycopg://me:***@h/db'"),
-        ("m --storage mysql://h/db?password=secret", "m --storage mysql://h/db"),
+        ("m --storage mysql://h/db?password=secret", "m --storage 'mysql://h/db?password=***'"),
+        ("m --storage mysql://h/db?passwd=secret", "m --storage 'mysql://h/db?passwd=***'"),
+        ("m --storage mysql://me:secret@h:bad/db", "m --storage 'mysql://me:***@h:bad/db'"),
         ("m;rm", "'m;rm'"),
     ],
 )

@@ -45,12 +45,8 @@ def _words(parameter: Any, value: Any) -> Iterator[str]:
 
 
 def _without_password(text: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
     if "://" not in text:
         return text
-    try:
-        return make_url(text).difference_update_query(["password"]).render_as_string(hide_password=True)
-    except ArgumentError:
-        return text
+    from deepcadence.search.addresses import masked
+
+    return masked(text)

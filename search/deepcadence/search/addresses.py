@@ -18,17 +18,22 @@ _PARAMETER = re.compile(
 
 
 def shown(address: str) -> str:
-    """The address of a database, shortened, with `***` for its passwords; a path is only shortened.
+    """The address of a database as errors quote it: `masked` and shortened."""
+    return shortened(masked(address), _QUOTED)
+
+
+def masked(address: str) -> str:
+    """The address of a database with `***` for its passwords; a path as it is.
 
     Passwords are the user's, and the values of parameters with such names. What is no URL is searched for what would
     be one.
     """
     if "://" not in address:
-        return shortened(address, _QUOTED)
+        return address
     try:
         text = make_url(address).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         text = _SIGNED.sub(r"\1***@", address)
         if "@" not in text:
             text = _UNFINISHED.sub(r"\1***", text)
-    return shortened(_PARAMETER.sub(r"\1***", text), _QUOTED)
+    return _PARAMETER.sub(r"\1***", text)
