@@ -135,6 +135,8 @@ def search(
         if result.predictor_words:
             note(f"predictor: {result.predictor_words}")
         note(f"search: {result.savings_words}")
+        if result.repeatable_words:
+            note(f"note: {result.repeatable_words}")
         seconds = call_seconds(workload, result.used_cuts, progress=report) if cost is Cost.time else None
         chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)

@@ -137,6 +137,7 @@ class Measured:
         return (
             f"study “{self.study.study_name}”, {len(self.study.trials)} trials{failed}, {_seeds(self.study.seeds)}; "
             f"it cost as much as {self.study.search_cost:.1f} full runs over these seeds. {self.study.savings_words}"
+            f"{' ' + self.study.repeatable_words if self.study.repeatable_words else ''}"
         )
 
     def _created(self) -> str:

@@ -12,12 +12,14 @@ from pydantic import Field, ValidationError
 from deepcadence.probe import Setup
 from deepcadence.schedules import ModelInfo, SamplerInfo, ScheduleError
 from deepcadence.schedules.fields import Count, Cut, CutKey, Text
+from deepcadence.search import repeatable
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
 from deepcadence.search.fields import Escaped, Finite, Positive, Record, Whole, problems
 from deepcadence.search.racing import RacedOut
-from deepcadence.search.storage import IDENTITY, PREDICTOR, RACED_OUT, RECORD, SETUP, reading
+from deepcadence.search.repeatable import beside_others
+from deepcadence.search.storage import EARLIER, IDENTITY, PREDICTOR, RACED_OUT, RECORD, SETUP, reading
 
 
 class TrialRecord(Candidate):
@@ -75,7 +77,9 @@ class StudyResult(Record):
         raced_out: trials that were given up after some of the seeds, since they cannot reach the front.
         fingerprint: hash over the denoiser's weights, prompts and call arguments, see `identity`.
         predictor: what was predicted; None if the study was run without.
-        setup: with which command and versions it was last begun or resumed; empty in older studies.
+        setup: with which command and versions, on which machine, it was last begun or resumed; empty in older studies.
+        earlier_setups: those before that, where versions or machine were others.
+        beside_others: trials that ran while another one did.
     """
 
     study_name: Text
@@ -96,6 +100,8 @@ class StudyResult(Record):
     fingerprint: Text
     predictor: PredictorInfo | None = None
     setup: Setup = Setup()
+    earlier_setups: tuple[Setup, ...] = ()
+    beside_others: Whole = 0
 
     @property
     def evaluations(self) -> int:
@@ -120,6 +126,11 @@ class StudyResult(Record):
             f"{self.calls_replayed:.0f} of {self.calls_run:.0f} calls of the denoiser were not computed, since an "
             "earlier run had begun alike."
         )
+
+    @property
+    def repeatable_words(self) -> str | None:
+        """What keeps the same command from giving the same study on the same machine, in words; None if nothing."""
+        return repeatable.words(self.beside_others, len(self.earlier_setups))
 
     @property
     def calls_run(self) -> float:
@@ -237,7 +248,8 @@ class StudyResult(Record):
                 _fields(identity)
                 | _trials(frozen)
                 | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
-                | {"setup": study.user_attrs.get(SETUP, {})}
+                | {"setup": study.user_attrs.get(SETUP, {}), "earlier_setups": study.user_attrs.get(EARLIER, ())}
+                | {"beside_others": beside_others(frozen)}
             )
         except (ValidationError, ScheduleError) as error:
             raise SearchError(problems(f"study {study.study_name!r}", error)) from error

@@ -23,11 +23,12 @@ from deepcadence.search.objective import CANDIDATE, Objective, is_alive, is_pred
 from deepcadence.search.predicting import predict
 from deepcadence.search.quality import Metric, QualityFunction, metric_name
 from deepcadence.search.racing import in_laps
+from deepcadence.search.repeatable import also_run_with
 from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.sampler import Sampler, TrialSeeded
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RECORD, SETTINGS, SETUP, failures_named, open_storage, quiet
+from deepcadence.search.storage import EARLIER, PREDICTOR, RECORD, SETTINGS, SETUP, failures_named, open_storage, quiet
 from deepcadence.search.workers import requeue_dead
 
 _POLL_SECONDS = 1.0
@@ -165,7 +166,10 @@ def run_study(
         check_identity(study, identity)
         check_contents(study)
         study.set_user_attr(SETTINGS, settings.model_dump(mode="json"))
-        study.set_user_attr(SETUP, Setup.now(command).model_dump(mode="json"))
+        setup = Setup.now(command).model_dump(mode="json")
+        known = study.user_attrs
+        study.set_user_attr(EARLIER, also_run_with(known.get(EARLIER), known.get(SETUP), setup))
+        study.set_user_attr(SETUP, setup)
     return take_part(study, evaluator, space, name, settings, progress, on_trial, pictures)
 
 
