@@ -71,7 +71,7 @@ def light_readers(work: Path) -> list[Reader]:
     held_out = _written(work, [records.held_out()])
     cache_dit = [b"1110100", b"[1, 0, 0, 1]", _foreign("cache-dit")]
     return [
-        Reader("schedule", 280, tuple(schedules), mutate_json, Schedule.load, _saved(Schedule.load)),
+        Reader("schedule", 298, tuple(schedules), mutate_json, Schedule.load, _saved(Schedule.load)),
         Reader("profile", 150, profiles, mutate_safetensors, Profile.load, _same_profile),
         Reader("held-out", 150, held_out, mutate_json, HeldOut.load, _saved(HeldOut.load)),
         Reader("prompts", 50, _PROMPTS, mutate, read_prompts, _same_prompts),
@@ -85,7 +85,7 @@ def light_readers(work: Path) -> list[Reader]:
         ),
         Reader("storage-url", 50, _URLS, mutate, _url, lambda url, _: storage_url(url) == url, named=False),
         Reader("image", 50, _images(work), mutate, _pairs, _same_pairs, "with/seed-0.png", _image_folder(work)),
-        Reader("config", 15, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
+        Reader("config", 5, tuple(_configs()), mutate_json, count_macs, _same_macs, "config.json"),
     ]  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def readers(work: Path) -> list[Reader]:
     schedules = tuple(each.dumps().encode() for each in _schedules())
     return [
         *light_readers(work),
-        Reader("study", 18, (study := _study(work),), _change_database, _read_study, _same(_read_study), "study.db"),
+        Reader("study", 10, (study := _study(work),), _change_database, _read_study, _same(_read_study), "study.db"),
         Reader("study, gone on with", 1, (study,), _change_database, _go_on, lambda *_: True, "study.db"),
         *_models(work),
         Reader("report", 1, schedules, mutate_json, partial(_report, work), _same(partial(_report, work))),

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from deepcadence.schedules.fields import shortened
 
 _QUOTED = 200  # characters of an address in an error: what is none may be very long
+_READ = 2000  # characters of it: the expressions below take the square of the time
 _SIGNED = re.compile(r"(://[^:/]*:).*@", re.DOTALL)
 _UNFINISHED = re.compile(r"(://[^:/@\[]*:)[^/?]+")  # a password whose host was forgotten looks like a port
 _PARAMETER = re.compile(
@@ -23,13 +24,14 @@ def shown(address: str) -> str:
 
 
 def masked(address: str) -> str:
-    """The address of a database with `***` for its passwords; a path as it is.
+    """The address of a database with `***` for its passwords, a very long one cut; a path as it is.
 
     Passwords are the user's, and the values of parameters with such names. What is no URL is searched for what would
     be one.
     """
     if "://" not in address:
         return address
+    address = shortened(address, _READ)
     try:
         text = make_url(address).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):

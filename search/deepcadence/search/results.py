@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import optuna
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from deepcadence.probe import Setup
 from deepcadence.schedules import ModelInfo, SamplerInfo, ScheduleError
-from deepcadence.schedules.fields import Count, Cut, CutKey, Text
+from deepcadence.schedules.fields import Count, Cut, CutKey, Text, problem
 from deepcadence.search import repeatable
 from deepcadence.search.agreement import Agreement, PredictorInfo, words
 from deepcadence.search.candidates import Candidate, Origin
@@ -102,6 +102,15 @@ class StudyResult(Record):
     setup: Setup = Setup()
     earlier_setups: tuple[Setup, ...] = ()
     beside_others: Whole = 0
+
+    @model_validator(mode="after")
+    def _cuts_are_known(self) -> Self:
+        known = self.model.cuts.keys() & self.partial_macs.keys()
+        for index, trial in enumerate(self.trials):
+            for cut in {call for call in trial.calls or () if call != "full"} - known:
+                cuts = ", ".join(map(str, sorted(known)))
+                raise problem(f"one that the study names and counts ({cuts})", f"trials[{index}].calls", f"cut {cut}")
+        return self
 
     @property
     def evaluations(self) -> int:
