@@ -56,7 +56,7 @@ def measured(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "tests").mkdir()
     (folder / "tests/test_one.py").write_text(test)
-    words = [sys.executable, "-m", "campaigns.coverage", "--workers", "1", "--out", str(folder / "out")]
+    words = [sys.executable, "-m", "campaigns.coverage", "--workers", "0", "--out", str(folder / "out")]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
 
 
