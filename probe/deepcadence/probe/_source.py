@@ -114,10 +114,8 @@ def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> 
         _refuse(place, "_class_name", name, "the name of a pipeline class of diffusers")
     if getattr(getattr(pipelines, name, None), "_load_connected_pipes", False):
         _refuse(place, "_class_name", name, "a pipeline that does not fetch others, which its README.md names")
-    for key, value in index.items():
-        if key.startswith("_") or not (isinstance(value, list) and len(value) == 2) or value == [None, None]:
-            continue
-        library, class_name = value
+    for key, (library, class_name) in components(index).items():
+        value = [library, class_name]
         if not (isinstance(library, str) and isinstance(class_name, str)):
             _refuse(place, key, value, "a library and a class")
         if not key.isidentifier():
@@ -130,8 +128,8 @@ def check_index(index: Mapping[str, Any], place: Path | str, pipelines: Any) -> 
             _refuse(place, key, value, "a model, a sampler, a tokenizer or a processor")
 
 
-def components(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The library and the class of each component that an index, once checked, asks to load."""
+def components(index: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The library and the class of each component that an index asks to load, as it says them."""
     return {
         key: (value[0], value[1])
         for key, value in index.items()

@@ -10,7 +10,7 @@ from typing import Final, Self
 import torch
 from pydantic import Field, model_validator
 
-from deepcadence.schedules.fields import Record, Text, problem
+from deepcadence.schedules.fields import Record, Text, problem, spelled_out
 
 __all__ = ["Setup", "processor"]
 
@@ -46,10 +46,10 @@ class Setup(Record):
     @classmethod
     def now(cls, command: str = "") -> Self:
         """What runs here, with `command` on one line: what cannot be printed is escaped, what is too long is cut."""
-        line = _printable(command)
+        line = spelled_out(command)
         short = line if len(line) <= _MAX_COMMAND else f"{line[: _MAX_COMMAND - 1]}…"
         versions = {"python": platform.python_version()} | _installed()
-        return cls(command=short, versions=versions, machine=_printable(_machine())[:_MAX_VERSION])
+        return cls(command=short, versions=versions, machine=spelled_out(_machine())[:_MAX_VERSION])
 
 
 def processor() -> str:
@@ -66,10 +66,6 @@ def _machine() -> str:
     threads = torch.get_num_threads()
     gpus = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return ", ".join([processor(), f"{threads} thread{'s' if threads > 1 else ''}", *gpus])
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _installed() -> dict[str, str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_PIXELS = 2**25
 
 _MAX_PIXELS_IN_ALL = 2**27
-"""Of the images of both folders together: 64 pairs of 1024 x 1024, which take half a gigabyte of memory."""
+"""Of the images of both folders together: 64 pairs of 1024 x 1024."""
 
 
 class ImagesError(DeepcadenceError, ValueError):

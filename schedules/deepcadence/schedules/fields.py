@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 __all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
            "PositiveNumber", "Record", "Several", "Sha256", "Text", "Threshold", "describe", "problem",
-           "shortened"]  # fmt: skip
+           "shortened", "spelled_out"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
@@ -55,6 +55,11 @@ def describe(value: object) -> str:
 def shortened(text: str, most: int) -> str:
     """The text, or its beginning and "...", as an error quotes what may be of any length."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def spelled_out(text: str) -> str:
+    """The text with an escape in the place of each character that cannot be printed, line ends included."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _whole(low: int, high: int, expected: str) -> Callable[[Any], int]:

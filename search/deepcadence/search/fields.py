@@ -8,14 +8,10 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from deepcadence.schedules import ScheduleError
-from deepcadence.schedules.fields import problem
+from deepcadence.schedules.fields import problem, spelled_out
 from deepcadence.schedules.problems import schedule_error
 
 __all__ = ["Escaped", "Finite", "Positive", "Prompt", "Record", "Whole", "problems"]
-
-
-def _escaped(text: str) -> str:
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _prompt(text: str) -> str:
@@ -28,7 +24,7 @@ Whole: TypeAlias = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Finite: TypeAlias = Annotated[float, Field(strict=True, ge=-1e39, le=1e39, allow_inf_nan=False)]
 """A number within the range of float32, which is what figures are measured in."""
 Positive: TypeAlias = Annotated[float, Field(strict=True, gt=0, lt=2**63, allow_inf_nan=False)]
-Escaped: TypeAlias = Annotated[str, AfterValidator(_escaped)]
+Escaped: TypeAlias = Annotated[str, AfterValidator(spelled_out)]
 """The words of an error, which may be of a library: on one line, with what cannot be printed spelled out."""
 Prompt: TypeAlias = Annotated[str, AfterValidator(_prompt)]
 """Text for a model, which may have several lines, and whatever joins emoji; no characters that steer a terminal."""

@@ -46,9 +46,10 @@ MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
 _OPENINGS = 5
+_HEARTBEAT = 30
 
 
-def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStorage:
+def open_storage(storage: str | Path | None, *, heartbeat: int = _HEARTBEAT) -> BaseStorage:
     """A storage for studies. One on a server is a `PatientStorage`, which outlives a restart of the server.
 
     Args:
@@ -66,6 +67,11 @@ def open_storage(storage: str | Path | None, *, heartbeat: int = 30) -> BaseStor
     file = _sqlite_file(url)
     if file is not None and _is_file(file):
         check_sqlite(file)
+    return _connected(url, heartbeat)
+
+
+def _connected(url: str, heartbeat: int) -> BaseStorage:
+    """The storage of a URL whose file, if it is one, was checked."""
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": LOCKED_SECONDS, "factory": Connection}
@@ -127,7 +133,7 @@ def reading(storage: str | Path, study_name: str) -> Iterator[optuna.Study]:
             raise SearchError(f"{file}: no such file; expected a study that `run_study` wrote")
         if "studies" not in check_sqlite(file):
             raise SearchError(f"{file}: found no table of studies, expected a study that `run_study` wrote")
-    backend = open_storage(url)
+    backend = _connected(url, _HEARTBEAT)
     try:
         with quiet():
             if study_name not in (names := sorted(optuna.get_all_study_names(backend))):
