@@ -1,4 +1,4 @@
-"""What many tests share: calm threads, a browser, a database.
+"""What many tests share: calm threads, a model in a folder, a browser, a database.
 
 Fixtures for the two that not every machine has:
 
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, NoReturn
 import hypothesis
 import pytest
 import torch
+
+from tests import tiny
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -79,6 +81,14 @@ def browser() -> Iterator[WebDriver]:
     driver = Chrome(options=options, service=ChromeService(chromedriver))
     yield driver
     driver.quit()
+
+
+@pytest.fixture(scope="session")
+def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-image pipeline with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "sd"
+    tiny.sd_pipeline().save_pretrained(folder)
+    return folder
 
 
 class _Server:

@@ -231,13 +231,6 @@ def test_no_control_character_reaches_the_terminal() -> None:
     assert printable("a\x1b]0;x\x07\nü\u202e") == "a\\x1b]0;x\\x07\nü\\u202e"
 
 
-@pytest.fixture(scope="module")
-def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "sd"
-    tiny.sd_pipeline().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def sd(sd_folder: Path, tmp_path: Path) -> Path:
     """A fresh copy of Stable Diffusion's folder, to be made hostile."""

@@ -25,14 +25,6 @@ def ddim_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A text-to-image pipeline with random weights."""
-    folder = tmp_path_factory.mktemp("models") / "sd"
-    tiny.sd_pipeline().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run the command in this process, in a folder of its own."""

@@ -5,27 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from deepcadence.schedules import Cost, Quality, Schedule
-
-_MANY = 60
-"""More cuts than any model has are not named one by one."""
 
 
 def describe(schedule: Schedule) -> str:
     """`50 calls: 13 full, 37 partial at cut 0, extrapolated by order 1`."""
+    from deepcadence.schedules.fields import cuts_text
+
     full = len(schedule.full_calls)
     partial = schedule.num_calls - full
-    where = f" at {_cuts(schedule.cuts)}" if partial else ""
+    where = f" at {cuts_text(schedule.cuts)}" if partial else ""
     return f"{schedule.num_calls} calls: {full} full, {partial} partial{where}{_reuse(schedule) if partial else ''}"
-
-
-def _cuts(cuts: Sequence[int]) -> str:
-    """`cut 0`, `cuts 0, 2`; of many cuts how many there are."""
-    if len(cuts) > _MANY:
-        return f"{len(cuts)} cuts from {min(cuts)} to {max(cuts)}"
-    return f"cut{'s' * (len(cuts) > 1)} {', '.join(map(str, cuts))}"
 
 
 def _reuse(schedule: Schedule) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from deepcadence.schedules.fields import shortened
 
-__all__ = ["MANY_CUTS", "MINUS", "TIMES", "cuts_text", "in_two_lines", "legal", "named", "partial_call", "times"]
+__all__ = ["MINUS", "TIMES", "in_two_lines", "legal", "named", "partial_call", "times"]
 
 TIMES: Final = "\u00d7"
 MINUS: Final = "\u2212"
-
-MANY_CUTS: Final = 60
-"""More cuts than any model has: of more, figures and sentences show some."""
 
 _LONGEST_NAME: Final = 120
 _ILLEGAL: Final = re.compile("[^\t\n\r -\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,13 +27,6 @@ def times(value: float) -> str:
 def partial_call(layers: Iterable[str]) -> str:
     """What a partial call does at the place that a cut names: where it is "FIRST to LAST", residuals are reused."""
     return "leaves out" if any(" to " in layer for layer in layers) else "runs again from"
-
-
-def cuts_text(cuts: Collection[int]) -> str:
-    """`cut 0`, `cuts 0, 2`; of many cuts how many there are."""
-    if len(cuts) > MANY_CUTS:
-        return f"{len(cuts)} cuts from {min(cuts)} to {max(cuts)}"
-    return ("cut " if len(cuts) == 1 else "cuts ") + ", ".join(map(str, cuts))
 
 
 def legal(text: str) -> str:

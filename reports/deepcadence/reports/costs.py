@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
-from deepcadence.reports._words import MANY_CUTS
 from deepcadence.reports.front import macs_text
 from deepcadence.reports.tables import Table
+from deepcadence.schedules.fields import MANY_CUTS
 
 if TYPE_CHECKING:
     from deepcadence.probe import Macs, Profile

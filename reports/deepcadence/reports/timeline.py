@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from deepcadence.reports._style import GRID, INK, SEARCH, axes_or_new, figure_style
-from deepcadence.reports._words import MANY_CUTS, cuts_text
 from deepcadence.reports.tables import Table
+from deepcadence.schedules.fields import MANY_CUTS, cuts_text
 
 if TYPE_CHECKING:
     from deepcadence.schedules import Schedule

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number", "Order",
-           "PositiveNumber", "Record", "Several", "Sha256", "Text", "Threshold", "describe", "problem",
-           "shortened", "spelled_out"]  # fmt: skip
+__all__ = ["MANY_CUTS", "MAX_ALPHA", "MAX_CALLS", "MAX_CUT", "Alpha", "Call", "Count", "Cut", "CutKey", "Number",
+           "Order", "PositiveNumber", "Record", "Several", "Sha256", "Text", "Threshold", "cuts_text", "describe",
+           "problem", "shortened", "spelled_out"]  # fmt: skip
 
 MAX_CALLS = 100_000
 """The most calls that a schedule may have: a bound on nonsense, far above any sampler."""
 
 MAX_CUT = 9_999
 """The largest cut number, likewise."""
+
+MANY_CUTS = 60
+"""More cuts than any model has: of more, figures and sentences show some."""
 
 MAX_ALPHA = 2
 """The largest weight of an extrapolation: beyond, errors only grow."""
@@ -60,6 +63,13 @@ def shortened(text: str, most: int) -> str:
 def spelled_out(text: str) -> str:
     """The text with an escape in the place of each character that cannot be printed, line ends included."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def cuts_text(cuts: Collection[int]) -> str:
+    """`cut 0`, `cuts 0, 2`; of many cuts how many there are."""
+    if len(cuts) > MANY_CUTS:
+        return f"{len(cuts)} cuts from {min(cuts)} to {max(cuts)}"
+    return ("cut " if len(cuts) == 1 else "cuts ") + ", ".join(map(str, cuts))
 
 
 def _whole(low: int, high: int, expected: str) -> Callable[[Any], int]:
