@@ -66,7 +66,7 @@ check-notebooks: $(VENV)/.test-ready $(WHEEL_VENV)/.ready ## the notebooks, from
 notebooks: $(VENV)/.test-ready ## execute the notebooks, and keep their outputs
 	$(BIN)/python notebooks/execute.py
 
-audit: $(VENV)/.test-ready ## known vulnerabilities and licences of what is pinned
+audit: $(VENV)/.test-ready ## known vulnerabilities, licences and SHA-256 of what is pinned
 	$(BIN)/python -m campaigns.audit $(AUDIT)
 
 coverage: $(VENV)/.test-ready ## lines and branches that the tests reach, in build/coverage; fails below 95%
@@ -82,23 +82,23 @@ format: $(VENV)/.test-ready ## rewrite the code in the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# ---- set-up
+# ---- set-up, of which pip's reports say what it took: `make audit` compares it with constraints.txt
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "deepcadence needs Python 3.11 or newer: none found on PATH; try make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.tools-ready: $(VENV)/bin/python constraints.txt
-	$(PIP) install --quiet --constraint constraints.txt pip hatchling
+	$(PIP) install --quiet --constraint constraints.txt --report $@.json pip hatchling
 	@touch $@
 
 $(VENV)/.demo-ready: $(VENV)/.tools-ready pyproject.toml
 	@echo "installing deepcadence and what it needs in $(VENV); the first time this takes minutes"
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	$(PIP) install --quiet --constraint constraints.txt --report $@.json --no-build-isolation --editable '.[all]'
 	@touch $@
 
 $(VENV)/.test-ready: $(VENV)/.demo-ready
-	$(PIP) install --quiet --constraint constraints.txt --group dev --group docs
+	$(PIP) install --quiet --constraint constraints.txt --report $@.json --group dev --group docs
 	@touch $@
 
 # The wheel's environment sees the packages of .venv through a .pth file. The .pth files found there do not
@@ -115,11 +115,13 @@ $(WHEEL_VENV)/.ready: $(VENV)/.test-ready $(SOURCES) LICENSE README.md
 constraints: ## resolve anew, and pin what comes out in constraints.txt
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install --quiet --upgrade pip hatchling torch==2.13.0
-	build/resolve/bin/python -m pip install --quiet --no-build-isolation --editable '.[all]' --group dev --group docs
+	build/resolve/bin/python -m pip install --quiet --report build/resolve/1.json --upgrade pip hatchling torch==2.13.0
+	build/resolve/bin/python -m pip install --quiet --report build/resolve/2.json --no-build-isolation \
+		--editable '.[all]' --group dev --group docs
 	{ sed -n '/^#/p' constraints.txt; build/resolve/bin/python -m pip list --format freeze --exclude-editable \
 		| sed 's/+.*//' | sort -f; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
+	build/resolve/bin/python -m campaigns.hashes --record build/resolve/*.json
 	rm -rf build/resolve
 
 clean: ## remove what make made

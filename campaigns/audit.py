@@ -1,13 +1,15 @@
-"""What is installed: known vulnerabilities, and licences.
+"""What is installed: known vulnerabilities, licences, and whether its files are those that were tested.
 
 Every package that `constraints.txt` pins is looked up in the vulnerability service that pip-audit asks, by name and
 version. A package that the service does not answer for is not safe but not checked, and is named. Every package that
 is installed beside this interpreter must have a licence of the list below; where a package has several, all of them.
+What pip took, by the reports that `make` keeps beside the interpreter, must have the SHA-256 that `constraints.txt`
+records for a file of that name.
 
     python -m campaigns.audit --out reports/results/audit
 
-The exit code is 1 where a vulnerability is known or a licence is not on the list, otherwise 2 where something could not
-be checked, otherwise 0.
+The exit code is 1 where a vulnerability is known, a licence is not on the list or a file is another, otherwise 2 where
+a package could not be looked up, otherwise 0.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import command_line, environment, machine, write_result
+from campaigns.hashes import CONSTRAINTS, other, pins, recorded, taken
 
 ALLOWED = frozenset(
     {
@@ -88,20 +91,28 @@ def read_audit(report: str, pinned: Sequence[str]) -> tuple[list[str], list[str]
     return known, [name for name in pinned if "vulns" not in answers.get(name, {})]
 
 
-def pins(constraints: str) -> list[str]:
-    """The names that a constraints file pins, as an index spells them."""
-    return [re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"^([\w.-]+)==", constraints, re.MULTILINE)]
+def read_files(reports: Iterable[str], constraints: str) -> dict[str, Any]:
+    """What pip's reports say beside the hashes that the constraints record."""
+    files = {each.file: each for report in reports for each in taken(report)}
+    known = recorded(constraints)
+    return {
+        "files": len(files),
+        "files_other": other(files.values(), known),
+        "files_not_recorded": sorted(set(files) - set(known)),
+    }
 
 
 def audit() -> dict[str, Any]:
-    """Ask both tools."""
+    """Ask the tools, and read pip's reports."""
     module = (sys.executable, "-m")
     listed = _output(*module, "piplicenses", "--from=mixed", "--format=json")
     report = _output(
-        *module, "pip_audit", "--requirement", "constraints.txt", "--no-deps", "--disable-pip", "--format=json",
+        *module, "pip_audit", "--requirement", str(CONSTRAINTS), "--no-deps", "--disable-pip", "--format=json",
         "--progress-spinner=off",
     )  # fmt: skip
-    pinned, packages = pins(Path("constraints.txt").read_text()), json.loads(listed)
+    constraints = CONSTRAINTS.read_text(encoding="utf-8")
+    pinned, packages = pins(constraints), json.loads(listed)
+    reports = [path.read_text(encoding="utf-8") for path in sorted(Path(sys.prefix).glob(".*.json"))]
     vulnerable, unchecked = read_audit(report, pinned)
     return {
         "command": command_line("campaigns.audit"),
@@ -111,6 +122,7 @@ def audit() -> dict[str, Any]:
         "vulnerable": vulnerable,
         "unchecked": unchecked,
         "licences_refused": refused(packages),
+        **read_files(reports, constraints),
     }
 
 
@@ -124,7 +136,8 @@ def _output(*words: str) -> str:
 
 def exit_code(result: Mapping[str, Any]) -> int:
     """1: something is wrong; 2: nothing is known to be wrong, but not all was checked; 0."""
-    return 1 if result["vulnerable"] or result["licences_refused"] else 2 if result["unchecked"] else 0
+    wrong = result["vulnerable"] or result["licences_refused"] or result["files_other"]
+    return 1 if wrong else 2 if result["unchecked"] else 0
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -141,7 +154,10 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"## Known vulnerabilities\n\nOf {result['pinned']} pinned packages {checked} were checked. "
         f"Known of those: {_list(result['vulnerable'])}{unchecked}\n"
         f"## Licences\n\n{result['installed']} packages are installed. With a licence that is not on the list: "
-        f"{_list(result['licences_refused'])}"
+        f"{_list(result['licences_refused'])}\n"
+        f"## Files\n\npip reported {result['files']} files that it installed from. With another SHA-256 than "
+        f"is recorded: {_list(result['files_other'])}\n"
+        f"Not recorded, such as those of another platform: {_list(result['files_not_recorded'])}"
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from benchmarks.measuring import environment
-from campaigns.audit import exit_code, markdown, pins, read_audit, refused
+from campaigns.audit import exit_code, markdown, read_audit, read_files, refused
+from tests.campaigns.test_hashes import installed
 
 PINNED = ["jinja2", "torch"]
 UNREACHED = {"name": "torch", "skip_reason": "not found"}
@@ -52,20 +52,33 @@ def test_licences(name: str, licence: str, passes: bool) -> None:
     assert refused([package]) == ([] if passes else [f"{name} 1: {licence}"])
 
 
-def test_every_pin_is_asked_for() -> None:
-    constraints = Path("constraints.txt").read_text()
-    lines = [line for line in constraints.splitlines() if line and not line.startswith("#")]
-    assert len(pins(constraints)) == len(lines)
-    assert pins("# x==1\nJinja2==3.1\nimportlib_metadata==1\n") == ["jinja2", "importlib-metadata"]
-
-
 @pytest.mark.parametrize(
-    ("vulnerable", "unchecked", "licences", "code"),
-    [([], [], [], 0), ([], ["torch"], [], 2), (["jinja2"], ["torch"], [], 1), ([], [], ["x"], 1)],
+    ("vulnerable", "unchecked", "licences", "other", "code"),
+    [
+        ([], [], [], [], 0),
+        ([], ["torch"], [], [], 2),
+        (["jinja2"], ["torch"], [], [], 1),
+        ([], [], ["x"], [], 1),
+        ([], ["torch"], [], ["x.whl: found"], 1),
+    ],
 )
-def test_exit_code_and_words(vulnerable: list[str], unchecked: list[str], licences: list[str], code: int) -> None:
-    result = {"vulnerable": vulnerable, "unchecked": unchecked, "licences_refused": licences}
+def test_exit_code_and_words(
+    vulnerable: list[str], unchecked: list[str], licences: list[str], other: list[str], code: int
+) -> None:
+    files = {"files": 2, "files_other": other, "files_not_recorded": ["y.whl"]}
+    result = {"vulnerable": vulnerable, "unchecked": unchecked, "licences_refused": licences, **files}
     assert exit_code(result) == code
     text = markdown({**result, "command": "x", "environment": environment(), "pinned": 2, "installed": 2})
     assert ("were not checked" in text) == bool(unchecked)
-    assert all(f"- {line}" in text for line in (*vulnerable, *licences))
+    assert all(f"- {line}" in text for line in (*vulnerable, *licences, *other, "y.whl"))
+
+
+def test_files_are_compared_by_name() -> None:
+    constraints = f"x==1\n    # x-1.whl sha256:{'a' * 64}\n    # x-1.tar.gz sha256:{'b' * 64}\n"
+    report = json.dumps({"install": [installed("x", "x-1.whl", "c"), installed("y", "y-2%2Bcpu.whl", "d")]})
+    found = read_files([report, json.dumps({"install": []})], constraints)
+    assert found == {
+        "files": 2,
+        "files_other": [f"x-1.whl: found sha256 {'c' * 64}, expected {'a' * 64}"],
+        "files_not_recorded": ["y-2+cpu.whl"],
+    }
