@@ -1,6 +1,6 @@
 """Power cuts: each command is killed (SIGKILL) at random, and what it left behind is checked.
 
-    python -m campaigns.power_cuts --count 225 --seed 0 --out reports/results/campaign-power-cuts
+    python -m campaigns.power_cuts --count 240 --seed 0 --out reports/results/campaign-power-cuts
 
 Half of the kills come at a random moment, half at a random file operation; one at an fsync takes a random part of what
 was written with it, as a real power cut does. Afterwards every file must be the old one or the new one, whole; a study
