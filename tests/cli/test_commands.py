@@ -254,6 +254,14 @@ def test_a_schedule_of_full_calls_changes_nothing(invoke: Invoke, ddim_folder: P
     assert (tmp_path / "a" / "seed-0.png").read_bytes() == (tmp_path / "b" / "seed-0.png").read_bytes()
 
 
+def test_generate_with_a_schedule_that_comes_along(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("generate", "bundled", "--schedule", "bundled-4x", "-o", "out", "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.stderr
+    run = json.loads(result.stdout)["run"]
+    assert (run["full"], run["partial"]) == (8, 42)
+    assert (tmp_path / "out/seed-0.png").exists()
+
+
 def test_generate_refuses_another_number_of_calls(invoke: Invoke, ddim_folder: Path) -> None:
     invoke("schedule", "new", "--calls", STEPS, "--interval", 3, "-o", "s.json")
     result = invoke("generate", ddim_folder, "--schedule", "s.json", "--steps", 9)

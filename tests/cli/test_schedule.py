@@ -239,3 +239,24 @@ def test_list(invoke: Invoke) -> None:
     found = {each["name"]: each for each in json.loads(invoke("schedule", "list", "--json").stdout)}
     assert list(found) == list(presets())
     assert Schedule.load(found["sd15-row1-n5"]["file"]) == preset("sd15-row1-n5")
+
+
+def test_what_is_listed_is_taken_by_name(invoke: Invoke, tmp_path: Path) -> None:
+    assert "mean call 0.1975 GMACs" in invoke("schedule", "show", "bundled-2x").stdout
+    assert invoke("schedule", "resample", "sd15-row1-n5", "--calls", 20, "-o", "twenty.json").exit_code == 0
+    assert Schedule.load(tmp_path / "twenty.json") == preset("sd15-row1-n5").resample(20)
+    result = invoke("schedule", "show", "bundled-9x")
+    assert result.exit_code == 1
+    assert "error: No such file or directory: bundled-9x" in result.stderr
+
+
+def test_a_file_goes_before_what_is_listed(invoke: Invoke, tmp_path: Path) -> None:
+    uniform(7, 2, 0).save(tmp_path / "bundled-2x")
+    assert "7 calls: 4 full" in invoke("schedule", "show", "bundled-2x").stdout
+
+
+def test_a_very_long_schedule_is_not_printed_whole(invoke: Invoke, tmp_path: Path) -> None:
+    uniform(20_000, 2, 0).save(tmp_path / "long.json")
+    shown = invoke("schedule", "show", "long.json").stdout
+    assert "and 19000 more" in shown
+    assert len(shown) < 3_000

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 def bench(
     model: Model,
-    schedule: Annotated[Path, typer.Option("--schedule", help="The schedule (JSON) to time.", show_default=False)],
+    schedule: Annotated[
+        Path,
+        typer.Option(
+            "--schedule",
+            help="The schedule to time: a JSON file, or a name of `schedule list`.",
+            show_default=False,
+        ),
+    ],
     compile_too: Annotated[
         bool,
         typer.Option("--compile", help="Time the model under torch.compile as well, which takes minutes on a CPU."),
@@ -51,11 +58,11 @@ def bench(
 
     Example:  deepcadence bench ./my-model --schedule schedule.json --device cuda --dtype float16 --compile
     """
+    from deepcadence.cli.loading import load_schedule
     from deepcadence.cli.workload import scheduled_workload
     from deepcadence.probe import bench as time_runs
-    from deepcadence.schedules import Schedule
 
-    loaded = Schedule.load(schedule)
+    loaded = load_schedule(schedule)
     with scheduled_workload(
         model,
         loaded,

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepcadence.schedules import Cost, Quality, Schedule
 
+_MANY_CALLS = 1_000
+"""More calls than any sampler makes by default are not printed one by one."""
+
 
 def describe(schedule: Schedule) -> str:
     """`50 calls: 13 full, 37 partial at cut 0, extrapolated by order 1`."""
@@ -44,10 +47,12 @@ def summary(schedule: Schedule) -> dict[str, Any]:
 
 
 def timeline(schedule: Schedule) -> str:
-    """One word per call, `F` or the cut, in groups of ten calls."""
-    words = ["F" if call == "full" else str(call) for call in schedule.calls]
+    """One word per call, `F` or the cut, in groups of ten calls; of very many calls the first."""
+    words = ["F" if call == "full" else str(call) for call in schedule.calls[:_MANY_CALLS]]
     gap = "" if all(len(word) == 1 for word in words) else " "
-    return "  ".join(gap.join(words[at : at + 10]) for at in range(0, len(words), 10))
+    more = schedule.num_calls - len(words)
+    groups = [gap.join(words[at : at + 10]) for at in range(0, len(words), 10)]
+    return "  ".join([*groups, *([f"and {more} more"] if more else [])])
 
 
 def facts(schedule: Schedule) -> list[tuple[str, str]]:

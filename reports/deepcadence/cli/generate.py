@@ -18,14 +18,18 @@ from deepcadence.cli.progress import Report, progress
 
 if TYPE_CHECKING:
     from deepcadence.probe import Workload
-    from deepcadence.schedules import RunStats
+    from deepcadence.schedules import RunStats, Schedule
 
 
 def generate(
     model: Model,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the images.")] = Path("out"),
     schedule: Annotated[
-        Path | None, typer.Option("--schedule", help="The schedule (JSON). Without one, every call is full.")
+        Path | None,
+        typer.Option(
+            "--schedule",
+            help="The schedule: a JSON file, or a name of `schedule list`. Without one, every call is full.",
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option("--seed", min=0, help="Seed of an image; repeat for several.  [default: 0]")
@@ -55,14 +59,15 @@ def generate(
 
     Example:  deepcadence generate ./my-model --schedule schedule.json --seed 0 --seed 1 -o out/
     """
+    from deepcadence.cli.loading import load_schedule
     from deepcadence.cli.outputs import check_folder
     from deepcadence.cli.workload import scheduled_workload
-    from deepcadence.schedules import Schedule
 
     check_folder(out)
+    loaded = load_schedule(schedule) if schedule else None
     with scheduled_workload(
         model,
-        Schedule.load(schedule) if schedule else None,
+        loaded,
         str(schedule),
         steps=steps,
         seeds=tuple(dict.fromkeys(seed or [0])),
@@ -72,12 +77,12 @@ def generate(
         device=device,
         dtype=dtype,
     ) as workload:
-        record = _write_images(workload, schedule, out)
+        record = _write_images(workload, loaded, out)
     if as_json:
         print_json(record)
 
 
-def _write_images(workload: Workload, schedule: Path | None, out: Path) -> dict[str, Any]:
+def _write_images(workload: Workload, schedule: Schedule | None, out: Path) -> dict[str, Any]:
     """Make and write the images, a batch only if all of it is finite; returns what `--json` prints."""
     from deepcadence.cli.images import check_finite, write_image
     from deepcadence.probe.pictures import to_pil

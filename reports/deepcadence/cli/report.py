@@ -89,12 +89,12 @@ def _load(
     profile: Path | None, study: str | None, study_name: str, schedule: Path | None, images: tuple[Path, Path] | None
 ) -> dict[str, Any]:
     """What `write_report` and `write_figures` take."""
+    from deepcadence.cli.loading import load_schedule
     from deepcadence.cli.report_inputs import check_one_model, image_pairs
     from deepcadence.probe import Profile
-    from deepcadence.schedules import Schedule
     from deepcadence.search import StudyResult
 
-    loaded = Schedule.load(schedule) if schedule else None
+    loaded = load_schedule(schedule) if schedule else None
     profiled = Profile.load(profile) if profile else None
     studied = StudyResult.from_storage(study, study_name) if study else None
     check_one_model(profiled, studied, loaded)

@@ -11,6 +11,7 @@ import typer
 from deepcadence.cli.command import AsJson, Command, Debug, Quiet, error_sentence
 from deepcadence.cli.console import note, print_json, stderr, stdout
 from deepcadence.cli.describe import describe, facts, summary
+from deepcadence.cli.loading import load_schedule
 from deepcadence.cli.options import Cut
 
 if TYPE_CHECKING:
@@ -41,7 +42,14 @@ class Origin(StrEnum):
     smoothcache = "smoothcache"
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A schedule (JSON).", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A schedule: a JSON file, or a name of `schedule list`.",
+        show_default=False,
+    ),
+]
 Output = Annotated[Path, typer.Option("-o", "--out", help="Where to write the schedule (JSON).", show_default=False)]
 Calls = Annotated[
     int, typer.Option("--calls", min=1, help="Denoiser calls of a run: 50 DDIM steps make 50, 20 Heun steps make 39.")
@@ -124,7 +132,8 @@ def new(
 def list_(as_json: AsJson = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """List the schedules that come along: for the bundled model, and those that the DeepCache paper publishes.
 
-    `--json` gives the file of each, for `deepcadence generate --schedule FILE`; in Python, `preset(NAME)` loads one.
+    The commands that take a schedule take these names too, as in `deepcadence generate bundled --schedule bundled-2x`;
+    in Python, `preset(NAME)` loads one. `--json` gives the file of each.
 
     Example:  deepcadence schedule list
     """
@@ -165,9 +174,7 @@ def show(file: File, as_json: AsJson = False, quiet: Quiet = False, debug: Debug
     """
     from rich.table import Table
 
-    from deepcadence.schedules import Schedule
-
-    schedule = Schedule.load(file)
+    schedule = load_schedule(file)
     if as_json:
         print_json({"file": str(file)} | summary(schedule))
         return
@@ -221,10 +228,9 @@ def resample(
     Example:  deepcadence schedule resample schedule.json --calls 20 -o schedule20.json
     """
     from deepcadence.cli.outputs import Kind, check_output
-    from deepcadence.schedules import Schedule
 
     check_output(out, Kind.schedule)
-    _write(Schedule.load(file).resample(calls), out, as_json)
+    _write(load_schedule(file).resample(calls), out, as_json)
 
 
 @app.command("export", cls=Command)
@@ -244,10 +250,10 @@ def export(
     Example:  deepcadence schedule export uniform5.json --to deepcache -o deepcache.json
     """
     from deepcadence.cli.outputs import Kind, check_output
-    from deepcadence.schedules import Schedule, export_schedule, write_atomically
+    from deepcadence.schedules import export_schedule, write_atomically
 
     check_output(out, Kind[to.name])
-    text, lost = export_schedule(Schedule.load(file), to.value, source=str(file))
+    text, lost = export_schedule(load_schedule(file), to.value, source=str(file))
     write_atomically(out, text)
     note(f"wrote {out} for {to.value}")
     _tell_lost(lost)
