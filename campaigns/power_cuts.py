@@ -50,7 +50,7 @@ _HIDDEN = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 _WRITES = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"}
 COLUMNS = {
     "command": ("command", "s"),
-    "kills": ("kills", "d"),
+    "commands": ("commands", "d"),
     "old": ("all files as before", "d"),
     "new": ("some files new", "d"),
     "ended": ("ended before the kill", "d"),
@@ -358,15 +358,15 @@ def rows_of(tally: Tally) -> list[dict[str, Any]]:
     for job in JOBS:
         counts = {kind: tally.count(job.name, kind) for kind in ("old", "new", "ended", "temporary")}
         findings = tally.count(job.name, "finding")
-        kills = counts["old"] + counts["new"] + findings
-        rows.append({"command": job.name, "kills": kills, "findings": findings} | counts)
+        commands = counts["old"] + counts["new"] + findings
+        rows.append({"command": job.name, "commands": commands, "findings": findings} | counts)
     return rows
 
 
 def main() -> None:
     """Read the arguments, kill, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=200, help="kills in all")
+    parser.add_argument("--count", type=int, default=200, help="commands in all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="only these commands")
     parser.add_argument("--out", type=Path, required=True, help="write PATH.json and PATH.md")
@@ -388,11 +388,14 @@ def main() -> None:
     known = environment("diffusers", "optuna")
     line = command_line("campaigns.power_cuts")
     total = sum(row["findings"] for row in rows)
+    killed = tally.done - sum(row["ended"] for row in rows)
     finished = tally.counts["search/since"] // RESUMED_AFTER
     text = (
         "# Power cuts\n\n"
-        f"{tally.done} kills, seed {arguments.seed}, {tally.seconds:,.0f} s: {total} findings. Studies that were let "
-        f"finish after {RESUMED_AFTER} kills each: {finished}.\n\n{markdown_table(rows, COLUMNS)}\n{tally.listed()}"
+        f"{tally.done} commands, {killed} of them killed, seed {arguments.seed}, {tally.seconds:,.0f} s: "
+        f"{total} findings. "
+        f"Studies that were let finish after {RESUMED_AFTER} kills each: {finished}.\n\n"
+        f"{markdown_table(rows, COLUMNS)}\n{tally.listed()}"
         f"Made with `{line}` on {machine(known)}.\n"
     )
     print(text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from deepcadence.cli.console import note
 from deepcadence.cli.progress import busy
 from deepcadence.schedules import DeepcadenceError, read_at_most
 
@@ -99,7 +100,13 @@ def scheduled_workload(
         dtype=dtype,
     )
     with spaced(workload.pipeline, spacing_for(workload, schedule)):
-        yield fit_steps(workload, schedule, source, steps) if schedule else workload
+        if schedule is None:
+            yield workload
+            return
+        fitting = fit_steps(workload, schedule, source, steps)
+        if fitting.steps != workload.steps:
+            note(f"taking {fitting.steps} steps, which make the {schedule.num_calls} calls of {source}")
+        yield fitting
 
 
 def read_call(texts: list[str] | None) -> dict[str, Any]:

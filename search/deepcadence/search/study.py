@@ -84,7 +84,7 @@ def run_study(
         trials: how many search trials the study is to have in the end, earlier ones included; baselines come on top.
         profile: a profile of the same model; gives the MACs and the cuts to search, if those are not given.
         macs: cost of the calls; counted exactly if neither this nor a profile is given.
-        cuts: cuts to search; default: those of the profile, else all; without those that save less than 10%.
+        cuts: cuts to search; default: those of the profile, else all that save at least 10%.
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
         orders: how features may be reused: 0 holds the last one, 1 and 2 extrapolate; default: all three.
