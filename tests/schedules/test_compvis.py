@@ -32,6 +32,17 @@ def test_it_runs_under_a_schedule(cut: int) -> None:
     assert "forward" not in model.__dict__
 
 
+@torch.no_grad()
+def test_samples_may_be_changed_in_place() -> None:
+    model = compvis.unet("text")
+    inputs = inputs_of(model, 0)
+    with cached(model, uniform(4, 4, 1)) as run:
+        for step in range(4):
+            model(**{**inputs, "timesteps": torch.full((2,), 900.0 - step)})
+            inputs["x"].add_(0.1)
+    assert (run.stats.full, run.stats.partial, run.stats.forced) == (1, 3, ())
+
+
 def test_a_schedule_knows_it_by_its_class(tmp_path: Path) -> None:
     model = compvis.unet()
     info = model_info(model, family_of(model).cuts(model))

@@ -62,6 +62,16 @@ def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_the_longest_name_that_there_is(tmp_path: Path) -> None:
-    write_atomically(tmp_path / ("n" * 255), "text")
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "漢" * 85])
+def test_the_longest_name_that_there_is(tmp_path: Path, name: str) -> None:
+    write_atomically(tmp_path / name, "text")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_what_others_may_not_read_they_never_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret"
+    path.touch(mode=0o600)
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append(os.fstat(number).st_mode & 0o777))
+    write_atomically(path, "text")
+    assert seen == [0o600]

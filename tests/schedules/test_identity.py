@@ -49,6 +49,13 @@ def test_a_hash_is_of_the_content() -> None:
     assert config_sha256(config) != config_sha256(config | {"a": {"x": 1}})
 
 
+def test_a_model_that_is_quantized_has_the_hash_of_the_other() -> None:
+    model = tiny()
+    before = model_info(model, {0: "up_blocks.0.resnets.1"})
+    model.register_to_config(quantization_config=object())  # diffusers puts its own there
+    assert model_info(model, {0: "up_blocks.0.resnets.1"}) == before
+
+
 def test_a_hash_stays_the_same_for_ever() -> None:
     # sha256 of {"a":1}: files in the world hold hashes that this function gave.
     assert config_sha256({"a": 1}) == "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862"

@@ -62,6 +62,10 @@ class TestWhatIsKept:
         assert set(cuts_needed(self.CALLS, 1)[5]) == {0}
         assert set(cuts_needed(self.CALLS, 2)[5]) == {0, 1}
 
+    def test_the_longest_schedule_is_looked_through_once(self) -> None:
+        needed = cuts_needed(("full", *[3] * 99_998, 4), 1)
+        assert [set(needed[at]) for at in (0, -2, -1)] == [{3, 4}, {4}, set()]
+
     @given(st.lists(st.sampled_from(["full", 0, 1, 2]), max_size=14), st.integers(0, 2))
     def test_what_is_kept_suffices(self, rest: list[Any], order: int) -> None:
         calls = ("full", *rest)

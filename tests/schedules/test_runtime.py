@@ -26,6 +26,7 @@ from torch import nn
 
 from deepcadence.schedules import (
     DeepcadenceError,
+    Handle,
     Schedule,
     ScheduleError,
     ScheduleWarning,
@@ -35,6 +36,7 @@ from deepcadence.schedules import (
     denoiser,
     fingerprint,
     from_full_calls,
+    runtime,
     uniform,
 )
 from deepcadence.schedules.families import family_of
@@ -174,6 +176,33 @@ class TestRule3Memory:
             assert len(kept) == 2
             assert [reference() for reference in kept] == [None, None]
 
+    @pytest.mark.parametrize("bare", [False, True])
+    def test_a_handle_that_is_kept_keeps_no_model(self, bare: bool) -> None:
+        pipe = tiny.ddim_pipeline()
+        kept = weakref.ref(pipe.unet)
+        gc.collect()
+        gc.disable()  # nothing has to be collected, so that memory is free at once
+        try:
+            with cached(pipe.unet if bare else pipe, uniform(STEPS, 3, 1)) as run:
+                generate(pipe)
+            del pipe
+            assert kept() is None
+        finally:
+            gc.enable()
+        assert run.stats.calls == run.schedule.num_calls == STEPS
+
+    def test_a_copy_keeps_no_original(self) -> None:
+        model = tiny.unet2d()
+        kept = weakref.ref(model)
+        with cached(model, uniform(STEPS, 3, 1)):
+            twin = copy.deepcopy(model)
+            pickled = len(pickle.dumps(model))
+        assert pickled < 1.1 * len(pickle.dumps(model))
+        del model
+        gc.collect()
+        assert kept() is None
+        assert isinstance(twin, nn.Module)
+
 
 class TestRule4State:
     """State belongs to a run."""
@@ -237,6 +266,34 @@ class TestRule4State:
         pipe = tiny.ddim_pipeline()
         with cached(pipe, uniform(STEPS, 3, 1)), pytest.raises(DeepcadenceError, match="has a schedule already"):
             apply(pipe, uniform(STEPS, 2, 1))
+
+    def test_of_two_threads_that_attach_at_once_one_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pipe, meeting = tiny.ddim_pipeline(), threading.Barrier(2, timeout=60)
+        handles: list[Handle] = []
+        refused: list[str] = []
+
+        def slow_test(plan: Any) -> None:
+            meeting.wait()  # both have found the pipeline free
+
+        def attach() -> None:
+            try:
+                handles.append(apply(pipe, uniform(STEPS, 3, 1)))
+            except DeepcadenceError as error:
+                refused.append(str(error))
+
+        monkeypatch.setattr(runtime, "self_test", slow_test)
+        threads = [threading.Thread(target=attach) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(handles), len(refused)) == (1, 1)
+        assert "has a schedule already" in refused[0]
+        generate(pipe)
+        assert handles[0].stats.calls == STEPS
+        handles[0].remove()
+        assert type(pipe) is DDIMPipeline
+        assert "forward" not in pipe.unet.__dict__
 
     def test_a_denoiser_replaced_while_attached_is_noticed(self) -> None:
         pipe = tiny.ddim_pipeline()

@@ -366,6 +366,16 @@ class TestSides:
                 one["hidden_states"].add_(0.1)
         assert (run.stats.full, run.stats.partial, run.stats.forced) == (4, 4, ())
 
+    def test_samples_changed_in_place_with_conditions_made_anew(self) -> None:
+        model = tiny.sd3()
+        inputs = inputs_of(model, 0)
+        prompt = inputs.pop("encoder_hidden_states")
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for _ in range(6):
+                model(**inputs, encoder_hidden_states=prompt.clone())
+                inputs["hidden_states"].add_(0.1)
+        assert (run.stats.full, run.stats.partial, run.stats.forced) == (1, 5, ())
+
     def test_each_side_reuses_its_own_feature(self) -> None:
         model = tiny.wan()
         one = inputs_of(model, 0)
@@ -415,6 +425,17 @@ class TestSides:
                 inputs = {**one, "sample": one["sample"] + step}
                 model(**(inputs if step < 3 else {**inputs, "encoder_hidden_states": other}))
         assert run.stats.forced == ((3, "encoder_hidden_states was replaced"),)
+
+    @pytest.mark.parametrize("name", ["text_embeds", "time_ids"])
+    def test_a_condition_within_others_that_changes_within_a_run(self, name: str) -> None:
+        model = tiny.unet2d_xl()
+        one = inputs_of(model, 0)
+        other = {**one["added_cond_kwargs"], name: one["added_cond_kwargs"][name] + 1}
+        with torch.no_grad(), cached(model, uniform(6, 6, 1)) as run:
+            for step in range(6):
+                inputs = {**one, "sample": one["sample"] + step}
+                model(**(inputs if step < 3 else {**inputs, "added_cond_kwargs": other}))
+        assert run.stats.forced == ((3, f"added_cond_kwargs.{name} was replaced"),)
 
     def test_conditions_that_are_made_anew_at_each_step(self) -> None:
         model = tiny.wan()

@@ -18,7 +18,7 @@ from deepcadence.schedules.schedule import Schedule
 __all__ = ["HeldControlNet", "controlnet_of"]
 
 # Other tensors for these within a run ask for other residuals, also where shapes are the same.
-_CONDITIONS = ("controlnet_cond", "encoder_hidden_states")
+_CONDITIONS = ("controlnet_cond", "encoder_hidden_states", "added_cond_kwargs")
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 

@@ -79,8 +79,8 @@ class Installation:
         self.forward.__dict__["_deepcadence"] = self
         setattr(holder, attribute, self.forward)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Installation:
-        return self
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()  # copies and pickles of the module have none, and do not keep the original alive
 
     def restore(self) -> None:
         """Leave the module as it was found, also where a hook has wrapped ours since."""
@@ -90,6 +90,7 @@ class Installation:
                     delattr(holder, attribute)
                 else:
                     setattr(holder, attribute, self.found)
+        self.forward.__dict__.pop("_deepcadence", None)  # a cycle, which would keep the module until it is collected
 
 
 def _places(model: nn.Module) -> list[tuple[Any, str]]:

@@ -32,15 +32,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
         raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
     if target.exists() and not target.is_file():
         raise FileExistsError(f"cannot write {str(path)!r}: it is a device or a pipe; give the name of a file")
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
+    name = os.fsencode(target.name)[:200].decode(errors="ignore")  # a file system counts bytes, and takes 255
+    temporary = target.with_name(f".{name}.{secrets.token_hex(6)}.tmp")
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:
         with temporary.open("xb") as file:
+            if target.exists():
+                shutil.copymode(target, temporary)  # before there is anything in it that others may not read
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
         temporary.replace(target)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 # They differ from call to call without making a feature stale.
-_FREE = frozenset({"timestep", "return_dict"})
+_FREE = frozenset({"timestep", "timesteps", "return_dict"})
 
 
 def describe(value: Any) -> Any:

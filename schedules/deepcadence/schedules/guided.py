@@ -7,7 +7,7 @@ with the prompt and once without, on the same sample. A feature of one side is n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -22,18 +22,19 @@ Side: TypeAlias = tuple[int, bool]
 
 Conditions: TypeAlias = dict[str, torch.Tensor]
 
-_NO_CONDITION = frozenset({"timestep", "return_dict"})
-# Of each step anew; those that are held stay for some steps, and tell no side from another.
-_FLEETING = frozenset({"mid_block_additional_residual"})
+_NO_CONDITION = frozenset({"timestep", "timesteps", "return_dict"})
+# Of a ControlNet, at each step anew; those that are held stay for some steps, and tell no side from another.
+_FLEETING = ("residual", "controlnet")
 
 
 class Sides:
     """Tells which side of the guidance a call belongs to, from its arguments and those of the calls before.
 
-    A call with the very tensor that was the sample of the call before, but with other tensors of the same shapes as its
-    conditions, is another side of the same step. From step to step a side is known by its conditions, where they are
-    the same tensors (guidance may be on for some steps only), else by its place. Tensors are compared by identity, so
-    the device is not waited for. A call that skips layers (skip-layer guidance) is a side of its own.
+    A call with the very tensor that was the sample of the call before, not written to since, but with other tensors of
+    the same shapes as its conditions, is another side of the same step. From step to step a side is known by its
+    conditions, where they are the same tensors (guidance may be on for some steps only), else by its place. Tensors are
+    compared by identity, so the device is not waited for. A call that skips layers (skip-layer guidance) is a side of
+    its own.
 
     Attributes:
         changed: the condition of the last call that took the place of one that was the same tensor at each step before,
@@ -42,7 +43,7 @@ class Sides:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
-        self._sample: Any = None
+        self._sample: tuple[Any, int | None] = (None, None)  # with its version
         self._known: dict[bool, list[Conditions]] = {False: [], True: []}  # of each side, when it was met last
         self._met: list[int] = []  # the sides of this step, the last one last
         self._lasting: set[str] = set()  # conditions that are the same tensors from step to step
@@ -52,16 +53,16 @@ class Sides:
         """The side of this call: (its place among the calls of a step, whether it skips layers)."""
         named = by_name(self._names, args, kwargs)
         sample, skips = named.pop(self._names[0], None), bool(named.get("skip_layers"))
-        conditions = {
-            name: value
-            for name, value in named.items()
-            if isinstance(value, torch.Tensor) and name not in _NO_CONDITION
-        }
+        conditions = dict(
+            pair for name, value in named.items() if name not in _NO_CONDITION for pair in _conditions(name, value)
+        )
         known = self._known[skips]
-        if sample is None or sample is not self._sample:
-            self._sample, self._met = sample, []
+        version = _version(sample)
+        if sample is None or sample is not self._sample[0] or version != self._sample[1]:
+            self._sample, self._met = (sample, version), []
             for each in known:
-                self._lasting |= {name for name in conditions if conditions[name] is each.get(name)} - _FLEETING
+                same = (name for name in conditions if conditions[name] is each.get(name))
+                self._lasting |= {name for name in same if not _is_fleeting(name)}
         index = self._place(conditions, known)
         before = known[index] if index < len(known) else conditions
         replaced = (name for name in conditions if name in self._lasting and conditions[name] is not before.get(name))
@@ -80,6 +81,30 @@ class Sides:
         others = [index for index in range(len(known) + 1) if index not in self._met]
         lasting = self._lasting & conditions.keys()
         return next((each for each in others[:-1] if lasting and _alike(known[each], conditions, lasting)), others[0])
+
+
+def _conditions(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of an argument by name; in containers, as `added_cond_kwargs.text_embeds` or `image_embeds[0]`.
+
+    Not what a ControlNet returns in containers: all of it would be held until the next call.
+    """
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _conditions(f"{name}.{key}", each)
+    elif isinstance(value, list | tuple) and not _is_fleeting(name):
+        for number, each in enumerate(value):
+            yield from _conditions(f"{name}[{number}]", each)
+
+
+def _is_fleeting(name: str) -> bool:
+    return any(part in name for part in _FLEETING)
+
+
+def _version(sample: Any) -> int | None:
+    """Changes once the tensor is written to; those of inference mode do not tell."""
+    return sample._version if isinstance(sample, torch.Tensor) and not sample.is_inference() else None
 
 
 def _alike(known: Conditions, conditions: Conditions, names: Iterable[str]) -> bool:

@@ -16,17 +16,20 @@ from deepcadence.schedules.provenance import ModelInfo, SamplerInfo
 
 __all__ = ["config_sha256", "model_info", "sampler_info"]
 
+_QUANTIZED = "quantization_config"  # an object in the configuration of a model that diffusers has quantized
+
 
 def config_sha256(config: Mapping[str, Any]) -> str:
     """Return the SHA-256, in hexadecimal, of a configuration as sorted JSON.
 
     Keys that begin with an underscore are left out: they say which version wrote the configuration, and where it lies.
+    So is how weights are quantized, which changes no layer.
     Lists and tuples count as the same, so a configuration has the same hash before and after a trip through a file.
 
     Raises:
         ScheduleError: a value has no stable text, such as a function.
     """
-    public = {str(key): value for key, value in config.items() if not str(key).startswith("_")}
+    public = {str(key): value for key, value in config.items() if not str(key).startswith("_") and key != _QUANTIZED}
     text = json.dumps(_plain(public, "config"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

@@ -39,20 +39,16 @@ def cuts_needed(calls: Calls, order: int) -> tuple[frozenset[int], ...]:
 
     That is until `order` + 1 other full calls have taken its place.
     """
-    return tuple(frozenset(_cuts_ahead(calls, call, order)) for call in range(len(calls)))
-
-
-def _cuts_ahead(calls: Calls, call: int, order: int) -> set[int]:
-    cuts: set[int] = set()
-    others = 0
-    for entry in calls[call + 1 :]:
-        if entry != "full":
-            cuts.add(entry)
-            continue
-        others += 1
-        if others > order:
-            break
-    return cuts
+    needed: list[frozenset[int]] = []
+    ahead: frozenset[int] = frozenset()  # cuts before the next full call
+    beyond: list[frozenset[int]] = []  # cuts between it and the one after it, and so on
+    for call in reversed(calls):
+        needed.append(ahead.union(*beyond))
+        if call == "full":
+            beyond, ahead = [ahead, *beyond][:order], frozenset()
+        elif call not in ahead:
+            ahead |= {call}
+    return tuple(reversed(needed))
 
 
 class Features:

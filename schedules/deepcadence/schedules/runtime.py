@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
 from typing import Any, cast
@@ -17,7 +19,7 @@ from torch import nn
 from deepcadence.schedules.adaptive import new_run
 from deepcadence.schedules.checks import check_model, check_sampler, steps_to_run
 from deepcadence.schedules.controlnet import controlnet_of
-from deepcadence.schedules.dispatch import active, begin, end, install, replaced_forward, uninstall
+from deepcadence.schedules.dispatch import Installation, active, begin, end, install, replaced_forward, uninstall
 from deepcadence.schedules.errors import DeepcadenceError, ScheduleWarning, UnsupportedModelError
 from deepcadence.schedules.families import family_of
 from deepcadence.schedules.families.inputs import parameter_names
@@ -29,6 +31,8 @@ from deepcadence.schedules.schedule import Schedule
 from deepcadence.schedules.selftest import self_test
 
 _COMPONENTS = ("unet", "transformer")
+
+_attaching = threading.Lock()  # of pipelines: two threads may find the same one free
 
 # What was compiled for a denoiser, so that attaching again takes no minutes.
 _compiled: WeakKeyDictionary[nn.Module, dict[Hashable, Callable[..., Any]]] = WeakKeyDictionary()
@@ -51,7 +55,7 @@ def apply(target: Any, schedule: Schedule | str | PathLike[str], *, hold_control
 
     Args:
         target: a diffusers pipeline, each call of which is then one run; or a bare denoiser, whose
-            calls from now on, in this thread, are one run.
+            calls from now on, in this thread or asyncio task, are one run.
         schedule: a `Schedule` or the path of its JSON file.
         hold_controlnet: leave the pipeline's ControlNet out at partial calls, which are given the residuals that it
             returned for the last full call. It saves more, and images differ more from those of all calls.
@@ -73,6 +77,22 @@ def cached(target: Any, schedule: Schedule | str | PathLike[str], *, hold_contro
         handle.remove()
 
 
+@dataclass(frozen=True)
+class _Attachment:
+    """What a handle holds on to until it is removed."""
+
+    target: Any
+    module: nn.Module
+    plan: Plan
+    installation: Installation
+    controlnet: Installation | None
+
+    def undo(self) -> None:
+        uninstall(self.installation)
+        if self.controlnet is not None:
+            uninstall(self.controlnet)
+
+
 class Handle:
     """An attached schedule. `remove()` leaves everything as it was found.
 
@@ -91,37 +111,35 @@ class Handle:
         hold_controlnet: bool = False,
         new_run: NewRun = new_run,
     ) -> None:
-        self._target, self._module = target, called_module(target)
-        self._plan, self._new_run = _plan(self._module, schedule), new_run
-        controlnet = controlnet_of(target, self._plan.schedule) if hold_controlnet else None
+        module = called_module(target)
+        plan = _plan(module, schedule)
+        self._schedule, self._source, self._new_run = plan.schedule, plan.source, new_run
+        controlnet = controlnet_of(target, plan.schedule) if hold_controlnet else None
         self._last = RunStats()
         self._bare: GuidedRun | None = None
         self._under_way: set[GuidedRun] = set()
         self._warned = False
-        owner = getattr(type(target), "_deepcadence_handle", None)
-        if isinstance(owner, Handle) and owner._target is target:
-            raise DeepcadenceError(
-                f"this {type(target).__name__} has a schedule already; remove() the first handle before attaching"
-            )
+        _check_free(target)
         if hasattr(target, "scheduler"):
-            check_sampler(self._plan.schedule, sampler_info(target.scheduler), source=self._plan.source)
-        self_test(self._plan)
-        self._installation = install(self._module)
-        self._controlnet = None if controlnet is None else install(controlnet)
-        self._attached = True
+            check_sampler(plan.schedule, sampler_info(target.scheduler), source=plan.source)
+        self_test(plan)
+        held = None if controlnet is None else install(controlnet)
+        attached = _Attachment(target, module, plan, install(module), held)
+        self._attached: _Attachment | None = attached
         try:
-            if target is self._module:
-                self._begin_bare()
+            if target is module:
+                self._bare = _begin_bare(attached, new_run)
             else:
                 self._original_class = _scope_calls(target, self)
         except BaseException:
-            self._uninstall()
+            self._attached = None
+            attached.undo()
             raise
 
     @property
     def schedule(self) -> Schedule:
         """The schedule that is attached."""
-        return self._plan.schedule
+        return self._schedule
 
     @property
     def stats(self) -> RunStats:
@@ -131,19 +149,21 @@ class Handle:
     def remove(self) -> None:
         """Detach: the pipeline and its denoiser are as before. Calling it again does nothing.
 
-        A run that is under way goes on with plain calls.
+        A run that is under way goes on with plain calls. A handle that is kept for its figures keeps no model.
         """
-        if not self._attached:
+        attached, self._attached = self._attached, None
+        if attached is None:
             return
-        self._attached = False
         for run in tuple(self._under_way):  # what they hold is freed where they end: it may be in use in another thread
             run.closed = True
         if self._bare is not None:
-            end(self._module, self._bare)
+            end(attached.module, self._bare)
+            self._last = self._bare.stats()
             self._bare.close()
+            self._bare = None
         else:
-            self._target.__class__ = self._original_class
-        self._uninstall()
+            attached.target.__class__ = self._original_class
+        attached.undo()
 
     def __enter__(self) -> Handle:
         return self
@@ -153,31 +173,29 @@ class Handle:
     ) -> None:
         self.remove()
 
-    def _uninstall(self) -> None:
-        uninstall(self._installation)
-        if self._controlnet is not None:
-            uninstall(self._controlnet)
-
-    def _begin_bare(self) -> None:
-        run = GuidedRun(self._plan, new_run=self._new_run)
-        begin(self._module, run)
-        self._bare = run
+    def _is_of(self, target: Any) -> bool:
+        attached = self._attached
+        return attached is not None and attached.target is target
 
     @contextmanager
     def _run(self) -> Iterator[None]:
         """The body of one call of the pipeline: one run."""
-        if called_module(self._target) is not self._module:
+        attached = self._attached
+        if attached is None:  # removed meanwhile, in another thread
+            yield
+            return
+        if called_module(attached.target) is not attached.module:
             raise UnsupportedModelError(
                 "the pipeline's denoiser was replaced after the schedule was attached; remove() and attach again"
             )
-        run = GuidedRun(self._plan, self._controlnet, new_run=self._new_run)
+        run = GuidedRun(attached.plan, attached.controlnet, new_run=self._new_run)
         self._under_way.add(run)
-        run.closed = not self._attached  # removed meanwhile, in another thread
+        run.closed = self._attached is None
         try:
             with ExitStack() as stack:
-                stack.enter_context(active(self._module, run))
-                if self._controlnet is not None and run.controlnet is not None:
-                    stack.enter_context(active(self._controlnet.model, run.controlnet))
+                stack.enter_context(active(attached.module, run))
+                if attached.controlnet is not None and run.controlnet is not None:
+                    stack.enter_context(active(attached.controlnet.model, run.controlnet))
                 yield
             if not run.closed:
                 self._check_length(run.length)
@@ -187,16 +205,22 @@ class Handle:
             run.close()
 
     def _check_length(self, calls: int) -> None:
-        planned = self._plan.schedule.num_calls
+        planned = self._schedule.num_calls
         if calls < planned and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self._plan.source}: the run made {calls} calls, the schedule has {planned}; its first "
-                f"{calls} were used. Run {steps_to_run(self._plan.schedule)}, or spread it over the whole run with "
+                f"{self._source}: the run made {calls} calls, the schedule has {planned}; its first "
+                f"{calls} were used. Run {steps_to_run(self._schedule)}, or spread it over the whole run with "
                 f"schedule.resample({calls}).",
                 ScheduleWarning,
                 stacklevel=5,
             )
+
+
+def _begin_bare(attached: _Attachment, new_run: NewRun) -> GuidedRun:
+    run = GuidedRun(attached.plan, new_run=new_run)
+    begin(attached.module, run)
+    return run
 
 
 def called_module(target: Any) -> nn.Module:
@@ -254,6 +278,15 @@ def _plan(module: nn.Module, schedule: Schedule | str | PathLike[str]) -> Plan:
     return plan(compile=getattr(module, "dynamo_ctx", None), compiled=_compiled.setdefault(module, {}))
 
 
+def _check_free(target: Any) -> None:
+    """Raise `DeepcadenceError` if a schedule is attached to a pipeline already."""
+    owner = getattr(type(target), "_deepcadence_handle", None)
+    if isinstance(owner, Handle) and owner._is_of(target):
+        raise DeepcadenceError(
+            f"this {type(target).__name__} has a schedule already; remove() the first handle before attaching"
+        )
+
+
 def _new(kind: type, *arguments: Any) -> Any:
     return kind.__new__(kind, *arguments)
 
@@ -266,6 +299,7 @@ def _scope_calls(pipe: Any, handle: Handle) -> type:
     pipeline are of the original class: they have no schedule.
 
     Raises:
+        DeepcadenceError: another thread was faster.
         UnsupportedModelError: it has no `__call__`, or cannot be given another class.
     """
     original = type(pipe)
@@ -279,7 +313,7 @@ def _scope_calls(pipe: Any, handle: Handle) -> type:
 
     @functools.wraps(original.__call__)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if self is not handle._target:
+        if not handle._is_of(self):
             return original.__call__(self, *args, **kwargs)
         with handle._run():
             return original.__call__(self, *args, **kwargs)
@@ -300,7 +334,9 @@ def _scope_calls(pipe: Any, handle: Handle) -> type:
         "_deepcadence_handle": handle,
     }
     try:
-        pipe.__class__ = type(original.__name__, (original,), namespace)
+        with _attaching:
+            _check_free(pipe)
+            pipe.__class__ = type(original.__name__, (original,), namespace)
     except TypeError as error:  # as with __slots__
         raise UnsupportedModelError(f"the calls of this {original.__name__} cannot be followed: {error}") from error
     return original
