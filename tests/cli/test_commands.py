@@ -16,6 +16,7 @@ from deepcadence.schedules import Schedule, uniform
 from deepcadence.search import HeldOut, StudyResult
 from tests import tiny
 from tests.cli.conftest import Invoke
+from tests.search.test_select import study, trial
 
 STEPS = 6
 
@@ -203,6 +204,16 @@ def test_search_within_limits_and_a_worker_that_joins(
     assert worker.exit_code == 0, worker.stderr
     assert json.loads(worker.stdout) == {"study": "deepcadence", "trials": trials, "failed": 0, "own": []}
     assert f"is complete: {trials} trials, 0 of them run by this worker" in worker.stderr
+
+
+def test_without_a_schedule_to_time_the_search_says_so(
+    invoke: Invoke, ddim_folder: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = study(trial(0, 2.0, 30, origin="fewer_steps", calls=None, steps=1))
+    monkeypatch.setattr("deepcadence.cli.search._study", lambda *_: only)
+    result = invoke("search", ddim_folder, "--profile", profile, "--cost", "time", "--min-quality", "psnr=1")
+    assert result.exit_code == 1
+    assert "study 's' has no finished schedule to choose from" in result.stderr
 
 
 def test_a_worker_waits_for_its_study_as_long_as_it_was_told(invoke: Invoke, ddim_folder: Path) -> None:

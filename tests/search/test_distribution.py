@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from deepcadence.search import DistributionMetric, SearchError, fid, kid
+from deepcadence.search import DistributionMetric, DistributionValue, SearchError, fid, kid
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # the format that extractors come in
 
@@ -115,3 +116,25 @@ def test_errors_name_the_problem(tmp_path: Path, weights: Path) -> None:
         metric.add(images(0, channels=2), real=False)
     with pytest.raises(SearchError, match="not finite"):
         metric.add(images(0) / 0.0, real=False)
+
+
+@pytest.mark.parametrize("distance", [fid, kid])
+def test_features_that_are_not_finite_are_an_error_that_says_which(distance: object) -> None:
+    class Dark(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return batch.float().mean((2, 3)).log()
+
+    generated = images(1)
+    generated[[7, 9]] = 0
+    with pytest.raises(SearchError, match=r"features that are not finite for 2 of 60 images \(first: sample 7 "):
+        distance(images(0), generated, Dark())  # type: ignore[operator]
+
+
+def test_a_distance_is_finite_or_an_error() -> None:
+    metric = DistributionMetric("kid", Extractor(), subset_size=1)
+    metric.add(images(0), real=True)
+    metric.add(images(1), real=False)
+    with pytest.raises(SearchError, match="kid came out as nan"):
+        metric.compute()
+    with pytest.raises(ValidationError, match="finite number"):
+        DistributionValue(metric="fid", value=float("nan"), real_samples=2, generated_samples=2)

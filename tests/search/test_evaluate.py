@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, PNDMScheduler
 
-from deepcadence.probe import Workload, count_macs
+from deepcadence.probe import Workload, WorkloadError, count_macs
 from deepcadence.schedules import from_full_calls, uniform
 from deepcadence.search import PSNR_CAP, Evaluator, Measurement, SearchError
+from deepcadence.search.evaluate import NoFiguresError
 from tests import tiny
 
 
@@ -133,3 +135,43 @@ def test_a_measurement_that_is_stopped_covers_the_first_batches(workload: Worklo
     assert [torch.equal(psnr, stopped.psnr) for psnr in seen] == [True]
     assert stopped.mean_macs == whole.mean_macs
     assert torch.equal(evaluator.measure(uniform(6, 2, 0), enough=lambda _: False).psnr, whole.psnr)
+
+
+def test_fewer_steps_cost_the_calls_of_their_spacing() -> None:
+    pipe = tiny.ddim_pipeline()
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=30)
+    evaluator = Evaluator(Workload(pipe, steps=20, seeds=(0,)))
+    measured = evaluator.measure_fewer_steps(13, spacing="trailing")  # of which diffusers makes 14
+    assert measured.mean_macs == evaluator.fewer_steps_macs(13, "trailing") == evaluator.macs.full * 14 / 20
+    assert evaluator.measure_fewer_steps(13).mean_macs == evaluator.macs.full * 13 / 20
+
+
+def test_a_number_of_steps_with_which_the_pipeline_does_not_run_is_named() -> None:
+    pipe = tiny.sd_pipeline()
+    pipe.scheduler = PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    workload = Workload(pipe, steps=6, seeds=(0,), prompts=("a",))
+    evaluator = Evaluator(workload)
+    assert [evaluator.runs(steps) for steps in (6, 5, 3)] == [True, True, False]
+    with pytest.raises(SearchError, match=r"StableDiffusionPipeline does not run with 3 steps; expected .* the 6 of"):
+        evaluator.measure_fewer_steps(3)
+    with pytest.raises(SearchError, match="does not run with 3 steps spaced leading"):
+        evaluator.calls_of(3, "leading")
+    with pytest.raises(WorkloadError, match=r"^StableDiffusionPipeline does not run with these arguments"):
+        _ = Evaluator(workload.replace(steps=3)).num_calls  # the reference itself
+
+
+def test_memory_that_runs_out_is_no_matter_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Workload, "trace", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        Evaluator(Workload(tiny.ddim_pipeline(), steps=6, seeds=(0,))).runs(3)
+
+
+def test_a_run_without_figures_says_so(workload: Workload) -> None:
+    def half(images: torch.Tensor, *_: object) -> torch.Tensor:
+        return torch.where(images.mean((1, 2, 3)) > 2, 1.0, float("nan"))
+
+    with pytest.raises(NoFiguresError, match=r"'half' gave values .* 3 of them not finite"):
+        Evaluator(workload, quality=half).measure(uniform(6, 2, 0))

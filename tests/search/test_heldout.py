@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from deepcadence.probe import Workload, count_macs
 from deepcadence.schedules import Schedule, cached
@@ -16,9 +19,12 @@ from deepcadence.search import (
     export_front,
     finalize,
     held_out_seeds,
+    run_study,
     select,
 )
-from deepcadence.search.contenders import most_steps
+from deepcadence.search.baselines import fewer
+from deepcadence.search.contenders import best_uniform, most_steps
+from deepcadence.search.heldout import _row
 from deepcadence.search.verdict import words
 from tests import tiny
 
@@ -197,3 +203,92 @@ def test_a_target_gives_rivals_the_whole_budget(workload: Workload, result: Stud
     assert loose.chosen.mean_macs < loose.fewer_steps.mean_macs <= loose.full_macs / 1.2
     assert loose.uniform is not None
     assert loose.uniform.mean_macs <= loose.full_macs / 1.2
+
+
+@pytest.mark.parametrize(
+    "other", [{"alpha": 0.75}, {"spacing": "trailing"}, {"steps": 5}, {"threshold": 0.1}, {"max_hold": 2}]
+)
+def test_a_rival_is_the_choice_only_if_it_runs_the_same(held_out: HeldOut, other: dict[str, object]) -> None:
+    better = {"order": 1, "alpha": 1.0, "label": "u", "psnr_difference": estimate(-3, -4, -2)}
+    rival = held_out.chosen.model_copy(update=better)
+    same = held_out.model_copy(update={"chosen": rival.model_copy(update={"label": "mine"}), "uniform": rival})
+    assert "itself the best uniform one with features held" in same.verdict
+    differs = same.model_copy(update={"chosen": rival.model_copy(update=other)})
+    assert "with features held (u) is 3.00 dB (95% interval 2.00 to 4.00) better: use that" in differs.verdict
+
+
+def overflow(monkeypatch: pytest.MonkeyPatch, when: Callable[[Schedule | None, int | None], bool]) -> None:
+    """Let no image be finite of the runs with such a schedule (None: uncached) and number of steps."""
+    run = Evaluator._run
+
+    def overflowing(self: Any, phase: Any, schedule: Any = None, steps: Any = None, *more: Any) -> Any:
+        made = run(self, phase, schedule, steps, *more)
+        if when(schedule, steps):
+            made.batches[:] = [batch * float("nan") for batch in made.batches]
+        return made
+
+    monkeypatch.setattr(Evaluator, "_run", overflowing)
+
+
+def test_a_uniform_schedule_that_overflows_does_not_compete(
+    workload: Workload, result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = result.model_copy(update={"trials": tuple(t for t in result.trials if t.origin != "uniform")})
+    macs = count_macs(workload.pipeline.unet)
+    best = best_uniform(workload, poor, macs, macs.full / 1.2)
+    assert best is not None
+    calls = best.schedule().calls
+    overflow(monkeypatch, lambda schedule, _: schedule is not None and schedule.calls == calls)
+    second = best_uniform(workload, poor, macs, macs.full / 1.2)
+    assert second is not None
+    assert second.calls != best.calls
+    overflow(monkeypatch, lambda schedule, _: schedule is not None)
+    assert best_uniform(workload, poor, macs, macs.full / 1.2) is None
+    overflow(monkeypatch, lambda *_: True)
+    with pytest.raises(SearchError, match="not finite"):  # the uncached run, without which nothing can be said
+        best_uniform(workload, poor, macs, macs.full / 1.2)
+
+
+def test_a_rival_that_overflows_on_held_out_seeds_is_left_out(
+    workload: Workload, result: StudyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = select(result, target_speedup=1.5)
+    calls = chosen.schedule().calls
+    overflow(monkeypatch, lambda schedule, steps: steps is not None and (schedule is None or schedule.calls != calls))
+    found = finalize(workload, result, chosen, seeds=(8, 9), target_speedup=1.2, measure_missing=False)
+    assert (found.uniform, found.uniform_extrapolated, found.fewer_steps) == (None, None, None)
+    assert found.verdict == (
+        f"No smaller number of steps is as cheap as {chosen.label}, or none that gives finite images. "
+        "No uniform schedule is as cheap, or none that gives finite images."
+    )
+    overflow(monkeypatch, lambda schedule, _: schedule is not None and schedule.calls == calls)
+    with pytest.raises(SearchError, match="not finite"):
+        finalize(workload, result, chosen, seeds=(8, 9), measure_missing=False)
+
+
+def test_most_steps_are_such_that_the_pipeline_runs() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    call = {"image": image, "strength": 0.3}
+    pipe = tiny.sd_img2img_pipeline()
+    evaluator = Evaluator(Workload(pipe, steps=20, seeds=(0,), prompts=("a",), call_kwargs=call))
+    full = evaluator.macs.full
+    assert (evaluator.num_calls, evaluator.calls_of(4), evaluator.runs(3)) == (6, 1, False)
+    assert most_steps(evaluator, full / 6) == 6  # one call, as with 4 and 5 steps
+    assert most_steps(evaluator, full / 7) is None
+
+
+def test_calls_of_fewer_steps_are_those_of_their_spacing() -> None:
+    pipe = tiny.ddim_pipeline()
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=30)
+    workload = Workload(pipe, steps=14, seeds=(0, 1))
+    evaluator = Evaluator(workload)
+    assert [evaluator.calls_of(13, spacing) for spacing in (None, "trailing")] == [13, 14]  # as diffusers rounds
+    assert [most_steps(evaluator, evaluator.macs.full * 13 / 14, spacing) for spacing in (None, "trailing")] == [13, 12]
+    one = {"trials": 1, "cuts": (0,), "max_uniform": 1, "max_published": 0, "fewer_steps": (), "max_predicted": 0}
+    result = run_study(workload, spacings=("trailing",), **one)  # type: ignore[arg-type]
+    chosen = next(trial for trial in result.trials if trial.spacing == "trailing")
+    found = finalize(workload, result, chosen, seeds=(2, 3), target_speedup=14 / 13, measure_missing=False)
+    assert found.fewer_steps is not None
+    assert (found.fewer_steps.steps, found.fewer_steps.full_calls) == (12, 12)
+    uneven = fewer(13, "trailing")
+    assert _row(evaluator, uneven, evaluator.measure_candidate(uneven), 1.0).full_calls == 14

@@ -39,3 +39,14 @@ def test_splits_are_drawn_from_the_seed_alone() -> None:
 def test_fewer_images_than_splits() -> None:
     with pytest.raises(SearchError, match="found 3"):
         inception_score(images(3), Classifier())
+
+
+def test_logits_that_are_not_finite() -> None:
+    class Dark(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            return batch.mean(dim=(2, 3)).log()
+
+    found = images(20)
+    found[3] = 0
+    with pytest.raises(SearchError, match=r"not finite for 1 of 20 images \(first: sample 3 "):
+        inception_score(found, Dark(), inputs="unit", splits=2)

@@ -22,8 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 from deepcadence.probe import Workload
 from deepcadence.search import StudyResult, run_study
 from deepcadence.search.objective import CANDIDATE
-from deepcadence.search.storage import WORKER, open_storage, quiet
+from deepcadence.search.storage import DROPPED, ERROR, RACED_OUT, RECORD, WORKER, open_storage, quiet
 from deepcadence.search.workers import requeue_dead, this_worker
+from tests import tiny
 from tests.search.worker import SMALL, workload
 
 ROOT = Path(__file__).parents[2]
@@ -187,3 +188,59 @@ def test_trials_of_dead_workers_are_queued_again_but_not_for_ever() -> None:
 def test_a_process_number_that_was_used_before_is_not_that_worker() -> None:
     assert requeue_dead(study_with_running_trial(this_worker() | {"token": "another"}), grace=60) == 1
     assert requeue_dead(study_with_running_trial(None), grace=-1) == 1
+
+
+@pytest.mark.parametrize("noted", [ERROR, DROPPED])
+def test_a_dead_trial_that_had_failed_for_good_is_not_queued_again(noted: str, storage: Path) -> None:
+    study = study_with_running_trial(this_worker() | {"token": "another"})
+    study._storage.set_trial_user_attr(study.get_trials()[0]._trial_id, noted, {})
+    assert requeue_dead(study, grace=60) == 1
+    assert [(t.state, noted in t.user_attrs) for t in study.get_trials()] == [(TrialState.FAIL, True)]
+
+    backend = open_storage(storage, heartbeat=1)
+    assert isinstance(backend, optuna.storages.RDBStorage)
+    stale = backend.get_heartbeat_stale_trial_callback()
+    assert stale is not None
+    stale(study, study.get_trials()[0])
+    assert len(study.get_trials()) == 1
+
+
+def test_what_is_queued_again_is_as_if_it_had_not_been_run() -> None:
+    study = study_with_running_trial(this_worker() | {"token": "another"})
+    for name in (RECORD, RACED_OUT):
+        study._storage.set_trial_user_attr(study.get_trials()[0]._trial_id, name, {})
+    assert requeue_dead(study, grace=60) == 1
+    assert study.get_trials(states=(TrialState.WAITING,))[0].user_attrs == {CANDIDATE: {"label": "x"}}
+
+
+def test_a_worker_that_dies_once_it_noted_an_error_leaves_one_failed_trial(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker names itself otherwise, so that it is taken for a dead one of this machine."""
+
+    class Broken(Workload):
+        runs = 0
+
+        def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+            Broken.runs += 1
+            images = super().run(seeds, steps=steps)
+            return images * float("nan") if Broken.runs == 2 else images
+
+    def noted(trial: optuna.Trial, name: str, value: Any) -> None:
+        keep(trial, name, value | {"token": "another"} if name == WORKER else value)
+        if name == ERROR:
+            raise SystemExit  # Optuna does not end the trial then
+
+    few: dict[str, Any] = {**SMALL, "max_uniform": 1, "max_published": 0, "fewer_steps": (), "orders": (0,)}
+    broken = Broken(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2)
+    keep = optuna.Trial.set_user_attr
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "set_user_attr", noted)
+        with pytest.raises(SystemExit):
+            run_study(broken, storage=storage, trials=2, **few)
+    assert [t.state for t in trials_of(open_storage(storage))] == [TrialState.RUNNING]
+
+    result = run_study(broken, storage=storage, trials=2, **few)
+    assert [trial.number for trial in result.failed] == [0]
+    assert [trial.origin for trial in result.trials] == ["nonuniform"] * 2
+    assert len(trials_of(open_storage(storage))) == 3

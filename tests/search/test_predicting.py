@@ -135,3 +135,10 @@ def test_rank_correlation_of_what_does_not_vary_is_none() -> None:
     found = info.agreement({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
     assert found == Agreement(spearman=0.0, n=3)
     assert info.agreement({"a": 1.0, "b": 2.0}) is None
+
+
+def test_a_target_out_of_reach_has_nothing_to_predict(workload: Workload) -> None:
+    macs = count_macs(workload.pipeline.unet)
+    target = 1.01 * 6 * macs.full / (macs.full + 5 * macs.partial[0])
+    info = predict(workload, SearchSpace.default(6, 6, (0,)), macs, 2, [], None, target, again=True)
+    assert (info.problem, info.proposed, info.predicted, info.targets) == (None, (), {}, (target,))

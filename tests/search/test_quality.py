@@ -73,3 +73,12 @@ def test_psnr_and_ssim_are_those_of_scikit_image(channels: int, side: int) -> No
         wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
         theirs = [metrics.structural_similarity(a, b, data_range=1.0, channel_axis=0, **wang) for a, b in mirrored]
         assert ssim(changed, reference).tolist() == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_images_whose_squares_no_float_holds_are_an_error_that_says_which(metric: object) -> None:
+    huge = images()
+    huge[1:] *= 1e20
+    with pytest.raises(SearchError, match=r"is not finite for 2 of 3 images \(first: sample 1, with a value of .*e\+"):
+        metric(huge, images())  # type: ignore[operator]
+    assert bool(torch.isfinite(metric(images() * 1e6, images())).all())  # type: ignore[operator]

@@ -12,7 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from deepcadence.probe import Setup, Workload
 from deepcadence.search import StudyResult, run_study
-from deepcadence.search.repeatable import also_run_with, beside_others
+from deepcadence.search.objective import CANDIDATE, Objective
+from deepcadence.search.repeatable import also_run_with, beside_others, died, words
+from deepcadence.search.storage import DROPPED, ERROR, quiet, requeue
 from tests import tiny
 
 BEGAN = datetime(2026, 1, 1)
@@ -75,3 +77,35 @@ def test_a_study_notes_what_keeps_it_from_being_had_again(tmp_path: Path, monkey
     study.tell(first, state=TrialState.FAIL)
     study.tell(second, state=TrialState.FAIL)
     assert "1 trial ran beside others" in (StudyResult.from_study(study).repeatable_words or "")
+
+
+def test_trials_that_died_and_left_a_trace() -> None:
+    study = optuna.create_study(directions=("maximize", "minimize"))
+
+    def ended(attributes: dict[str, Any], *, again: bool = False, state: TrialState = TrialState.FAIL) -> int:
+        study.enqueue_trial({}, user_attrs=attributes)
+        (waiting,) = (t for t in study.get_trials(states=(TrialState.WAITING,)) if t.user_attrs == attributes)
+        with quiet():
+            while study.ask().number != waiting.number:
+                pass
+            found = study.tell(waiting.number, state=state)
+            if again:
+                requeue(study, found)
+        return died(study.get_trials())
+
+    assert ended({}, state=TrialState.PRUNED) == 0
+    assert ended({ERROR: {"label": "x", "error": "y"}}) == 0
+    assert ended({DROPPED: "queued twice"}) == 0
+    assert ended({}, again=True) == 0
+    assert ended({CANDIDATE: {}}, again=True) == 1
+    assert ended({}) == 2
+    assert words(0, 0) is None
+    assert "2 trials ended without a result" in (words(0, 0, 2) or "")
+
+
+def test_predicted_schedules_that_are_not_tried_leave_a_study_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Objective, "_predicts", lambda *_: False)
+    workload = Workload(tiny.ddim_pipeline(), steps=6, seeds=(0, 1), batch_size=2)
+    result = run_study(workload, trials=1, max_uniform=1, max_published=0, max_predicted=2, fewer_steps=())
+    assert "predicted" not in [trial.origin for trial in result.trials]
+    assert result.repeatable_words is None

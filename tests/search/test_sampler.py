@@ -12,7 +12,7 @@ from packaging.version import Version
 from deepcadence.search import Sampler
 from deepcadence.search.objective import CANDIDATE
 from deepcadence.search.sampler import TrialSeeded
-from deepcadence.search.storage import RACED_OUT, quiet
+from deepcadence.search.storage import MAX_RETRIES, RACED_OUT, quiet, requeue
 
 Values = tuple[float, float]
 
@@ -87,3 +87,62 @@ def test_the_gp_sees_what_others_run() -> None:
         )
         found.append(proposals(study, "gp", 1))
     assert found[0] != found[1]
+
+
+def drawn(study: optuna.Study, count: int = 1) -> list[optuna.Trial]:
+    """Trials that are being run, the parameters of each drawn as it begins."""
+    trials = []
+    for _ in range(count):
+        with quiet():
+            trials.append(study.ask())
+        values(trials[-1])
+    return trials
+
+
+def fresh(kind: Sampler = "gp") -> optuna.Study:
+    with quiet():
+        return optuna.create_study(directions=("maximize", "minimize"), sampler=TrialSeeded(kind))
+
+
+def failed(study: optuna.Study, trial: optuna.Trial, *, again: bool) -> None:
+    found = study.tell(trial, state=TrialState.FAIL)
+    if again:
+        requeue(study, found)
+
+
+@pytest.mark.parametrize("kind", ["gp", "tpe"])
+def test_trials_after_one_that_was_queued_again_are_those_of_a_whole_study(kind: Sampler) -> None:
+    whole = [trial.params for trial in drawn(fresh(kind), 4)]
+    study = fresh(kind)
+    before = drawn(study, 2)
+    failed(study, before[1], again=True)
+    again = drawn(study, 3)
+    assert [before[0].params, *(trial.params for trial in again)] == whole
+    assert again[0].number == 2
+
+    study = fresh(kind)
+    before = drawn(study, 2)
+    failed(study, before[1], again=False)
+    assert [trial.params for trial in drawn(study, 2)] == whole[2:]  # it is not tried again
+
+
+def test_workers_propose_different_things_after_one_of_them_died() -> None:
+    study = fresh()
+    victim, other = drawn(study, 2)
+    with quiet():
+        early = study.ask()  # begun before the trial of the dead worker was queued again
+    failed(study, victim, again=True)
+    values(early)
+    found = [other, early, *drawn(study, 3)]
+    assert len({tuple(trial.params.values()) for trial in found}) == 5
+
+
+def test_a_trial_that_dies_every_time_is_left_behind() -> None:
+    study = fresh()
+    tried = []
+    for _ in range(MAX_RETRIES + 2):
+        (trial,) = drawn(study)
+        tried.append(trial.params)
+        failed(study, trial, again=True)
+    assert tried[: MAX_RETRIES + 1] == [tried[0]] * (MAX_RETRIES + 1)
+    assert tried[-1] != tried[0]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
-from deepcadence.schedules import ModelInfo, SamplerInfo
+from deepcadence.probe import Macs
+from deepcadence.schedules import ModelInfo, SamplerInfo, Schedule
 from deepcadence.search import CallSeconds, SearchError, StudyResult, TrialRecord, select
 
 
@@ -131,3 +133,16 @@ def test_the_choice_is_on_the_front_of_the_studys_metric() -> None:
     result = study(trial(0, 2.0, 30, ssim=0.8), trial(1, 2.0, 28, ssim=0.9), metric="ssim")
     assert select(result, target_speedup=2).number == 1
     assert [t.number for t in result.front()] == [1]
+
+
+def test_a_schedule_exactly_at_the_limit_is_within_it() -> None:
+    macs = Macs(full=49_000_000, partial={0: 28_000_000}, counter="exact", sample_shape=(1, 8, 8))
+    calls = ("full",) * 18 + (0,) * 21
+    mean = macs.mean(Schedule.model_validate({"calls": list(calls)}))
+    speedup = macs.full / mean
+    assert speedup < 1.3 == 39 * 49 / (18 * 49 + 21 * 28)  # what rounding makes of it
+    result = study(trial(0, 1.1, 40, mean_macs=macs.full / 1.1), trial(1, speedup, 30, calls=calls, mean_macs=mean))
+    assert select(result, target_speedup=1.3).number == 1
+    assert select(result, max_macs=math.nextafter(mean, 0)).number == 1
+    with pytest.raises(SearchError, match=r"1.30001 times cheaper"):
+        select(result, target_speedup=1.30001)

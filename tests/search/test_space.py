@@ -153,3 +153,28 @@ def test_everything_can_be_fixed() -> None:
 def test_fewer_steps_are_tried_with_every_spacing() -> None:
     found = baselines(SearchSpace.default(10, 10, (0,), spacings=("leading",)), fewer_steps=(5,))
     assert [c.label for c in found if c.origin == "fewer_steps"] == ["5 steps", "5 steps leading"]
+
+
+def test_schedules_have_the_calls_of_their_spacing() -> None:
+    space = SearchSpace.default(
+        20, 20, (0,), thresholds=(0.1,), fewer=((13, 13),), spacings=(None, "trailing")
+    )  # fmt: skip
+    lengths = {(20, None): 20, (13, None): 13, (20, "trailing"): 20, (13, "trailing"): 14}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    found = [space.suggest(study.ask(), lambda *run: lengths[run]) for _ in range(60)]
+    assert {(c.steps, c.spacing): c.schedule().num_calls for c in found} == lengths
+    assert all(c.schedule().num_calls == lengths[c.steps, c.spacing] for c in found)
+
+
+def test_default_step_counts_with_which_the_pipeline_does_not_run_are_left_out() -> None:
+    space = SearchSpace.default(20, 20, (0,), spacings=(None, "trailing"))
+
+    def runs(steps: int, spacing: str | None) -> bool:
+        return steps > (10 if spacing else 4)
+
+    def counts(given: tuple[int, ...] | None) -> list[tuple[int, str | None]]:
+        found = baselines(space, fewer_steps=given, runs=runs)
+        return [(c.steps, c.spacing) for c in found if c.origin == "fewer_steps"]
+
+    assert counts(None) == [(s, None) for s in (16, 13, 10, 8, 7, 5)] + [(16, "trailing"), (13, "trailing")]
+    assert counts((8, 2)) == [(8, None), (2, None), (8, "trailing"), (2, "trailing")]  # asked for: the trial says it

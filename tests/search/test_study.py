@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,9 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
-from deepcadence.probe import Setup, Workload, count_macs
+from deepcadence.probe import Setup, Workload, count_macs, probe
 from deepcadence.search import SearchError, StudyResult, TrialRecord, run_study
 from deepcadence.search.storage import open_storage
 from tests import tiny
@@ -262,3 +265,105 @@ def test_storages_that_cannot_be_opened(workload: Workload, tmp_path: Path) -> N
         open_storage("postgresql+pg8000://me@127.0.0.1:1/none")
     with pytest.raises(SearchError, match="trials is -1"):
         run_study(workload, trials=-1)
+
+
+def test_the_search_tries_schedules_as_long_as_their_spacing_makes_a_run() -> None:
+    pipe = tiny.ddim_pipeline()
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=30)
+    workload = Workload(pipe, steps=13, seeds=(0,))  # spaced "trailing" diffusers makes 14
+    result = run_study(workload, trials=3, spacings=("trailing",), **(SMALL | {"fewer_steps": ()}))
+    assert [len(trial.calls or ()) for trial in result.trials if trial.origin == "nonuniform"] == [14] * 3
+    assert result.failed == ()
+
+
+def test_default_numbers_of_steps_that_do_not_run_are_left_out() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    call = {"image": image, "strength": 0.3}
+    workload = Workload(tiny.sd_img2img_pipeline(), steps=20, seeds=(0,), prompts=("a",), call_kwargs=call)
+    result = run_study(workload, trials=0, **(SMALL | {"max_uniform": 1, "fewer_steps": None}))
+    assert [trial.steps for trial in result.trials if trial.origin == "fewer_steps"] == [16, 13, 10, 8, 7, 5, 4]
+    assert result.failed == ()
+
+
+def test_a_number_of_steps_that_does_not_run_is_a_failed_trial() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    call = {"image": image, "strength": 0.3}
+    workload = Workload(tiny.sd_img2img_pipeline(), steps=20, seeds=(0,), prompts=("a",), call_kwargs=call)
+    result = run_study(workload, trials=0, **(SMALL | {"max_uniform": 1, "fewer_steps": (10, 3)}))
+    assert [trial.steps for trial in result.trials if trial.origin == "fewer_steps"] == [10]
+    assert [trial.label for trial in result.failed] == ["3 steps"]
+    assert "does not run with 3 steps; expected" in result.failed[0].error
+
+
+def test_costs_of_another_size_are_refused() -> None:
+    none: dict[str, Any] = {"trials": 0, "max_uniform": 1, "max_published": 0, "fewer_steps": (), "max_predicted": 0}
+    small = Workload(tiny.sd_pipeline(), steps=4, seeds=(0,), prompts=("a",))
+    large = small.replace(call_kwargs={"height": 32, "width": 32})
+    profile = probe(small, cuts=[0], max_distance=1)
+    with pytest.raises(SearchError, match=r"MACs of profile .* 4 x 8 x 8; expected 4 x 16 x 16.*: probe this very"):
+        run_study(large, profile=profile, **none)
+    with pytest.raises(SearchError, match=r"MACs of macs .* 4 x 8 x 8; .* with count_macs\(\.\.\., size=\(16, 16\)\)"):
+        run_study(large, macs=profile.meta.macs, cuts=(0,), **none)
+    counted = count_macs(large.pipeline, size=(16, 16))
+    assert run_study(large, macs=counted, profile=profile, **none).sample_shape == (4, 16, 16)
+    assert run_study(small, profile=profile, **none).cuts == (0,)
+    unknown = replace(profile.meta.macs, sample_shape=())
+    assert run_study(small, macs=unknown, cuts=(0,), **none).sample_shape == ()
+
+
+_SIZE: dict[str, Any] = {"height": 16, "width": 16}
+_OTHERS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
+    "dit": (tiny.dit_pipeline, {"class_labels": [1]}),
+    "flux": (tiny.flux_pipeline, {**_SIZE, **tiny.text(*tiny.POOLED, batch=1)}),
+    "animatediff": (tiny.animatediff_pipeline, {**_SIZE, "num_frames": 3}),
+    "video": (tiny.text_to_video_pipeline, {**_SIZE, "num_frames": 3}),
+}
+
+
+@pytest.mark.parametrize("name", _OTHERS)
+def test_a_profile_of_the_workload_has_its_size(name: str) -> None:
+    make, call = _OTHERS[name]
+    pipeline = make()
+    prompts = ("a cat",) if name in ("animatediff", "video") else ()
+    workload = Workload(pipeline, steps=4, seeds=(0,), prompts=prompts, call_kwargs=call)
+    profile = probe(workload, cuts=[0], max_distance=1)
+    few: dict[str, Any] = {"trials": 0, "max_uniform": 1, "max_published": 0, "fewer_steps": (), "max_predicted": 0}
+    assert run_study(workload, profile=profile, **few).sample_shape == profile.meta.macs.sample_shape
+
+
+def test_a_run_that_diverged_fails_by_name_and_the_study_is_read_again(workload: Workload, storage: Path) -> None:
+    class Diverged(Workload):
+        runs = 0
+
+        def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+            Diverged.runs += 1
+            return super().run(seeds, steps=steps) * (1e20 if Diverged.runs == 3 else 1)
+
+    diverged = Diverged(workload.pipeline, steps=6, seeds=(0, 1), batch_size=2)
+    result = run_study(diverged, storage=storage, trials=1, **SMALL)
+    assert [(trial.number, "PSNR is not finite" in trial.error) for trial in result.failed] == [(1, True)]
+    assert run_study(diverged, storage=storage, trials=1, **SMALL) == result
+
+
+@pytest.mark.parametrize("at", [3, 8, 9], ids=["in-a-baseline", "in-the-search", "in-its-second-trial"])
+def test_stopped_studies_propose_what_whole_ones_do(workload: Workload, storage: Path, at: int) -> None:
+    class Stopped(Workload):
+        runs = 0
+
+        def run(self, seeds: Any = None, *, steps: int | None = None) -> torch.Tensor:
+            Stopped.runs += 1
+            if Stopped.runs == at:
+                raise KeyboardInterrupt
+            return super().run(seeds, steps=steps)
+
+    whole = run_study(workload.replace(seeds=(0, 1)), trials=4, seed=7, **SMALL)
+    stopped = Stopped(workload.pipeline, steps=6, seeds=(0, 1), batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(stopped, storage=storage, trials=4, seed=7, **SMALL)
+    parts = run_study(stopped, storage=storage, trials=4, seed=7, **SMALL)
+
+    def searched(result: StudyResult) -> list[tuple[str, float]]:
+        return [(trial.label, trial.psnr) for trial in result.trials if trial.origin == "nonuniform"]
+
+    assert searched(parts) == searched(whole)
+    assert (parts.died, parts.repeatable_words is None) == ((1, False) if at == 3 else (0, True))

@@ -9,7 +9,7 @@ import torch
 
 from deepcadence.probe import Workload
 from deepcadence.schedules import uniform
-from deepcadence.search import CallSeconds, Candidate, call_seconds, wall_speedups
+from deepcadence.search import CallSeconds, Candidate, SearchError, call_seconds, wall_speedups
 from deepcadence.search.candidates import from_schedule
 from deepcadence.search.timing import _clock
 from tests import tiny
@@ -81,3 +81,9 @@ def test_on_a_real_pipeline() -> None:
     assert all(speedup > 0 for speedup in speedups)
     assert told[-1] == ("timing", 5, 5)
     assert "forward" not in workload.pipeline.unet.__dict__
+
+
+def test_without_a_cut_there_is_nothing_to_time() -> None:
+    workload = Workload(tiny.ddim_pipeline(), steps=4, seeds=(0,))
+    with pytest.raises(SearchError, match="found no cut whose calls to time, expected at least one"):
+        call_seconds(workload, ())

@@ -137,7 +137,8 @@ def search(
         note(f"search: {result.savings_words}")
         if result.repeatable_words:
             note(f"note: {result.repeatable_words}")
-        seconds = call_seconds(workload, result.used_cuts, progress=report) if cost is Cost.time else None
+        timed = result.used_cuts if cost is Cost.time else ()  # without partial calls there is nothing to tell apart
+        seconds = call_seconds(workload, timed, progress=report) if timed else None
         chosen = select(result, target_speedup=target_speedup, max_macs=max_macs, min_quality=least, seconds=seconds)
         measured, written = _measure(workload, result, chosen.number, held_out, target, out, front, report)
     _tell(measured, out, written, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from deepcadence.schedules import ScheduleError, nonuniform, uniform
@@ -28,6 +28,7 @@ def baselines(
     max_uniform: int = 24,
     max_published: int = 6,
     fewer_steps: Iterable[int] | None = None,
+    runs: Callable[[int, str | None], bool] | None = None,
 ) -> list[Candidate]:
     """The baselines of a study, in the order in which they are run.
 
@@ -37,14 +38,13 @@ def baselines(
             that); of more cuts the outermost.
         max_published: at most this many schedules with the published (c, p).
         fewer_steps: step counts at which to run the uncached sampler, with each spacing that the space has for it;
-            default: nine from 80% to 10% of the steps.
+            default: nine from 80% to 10% of the steps, less those with which the pipeline does not run.
+        runs: whether the pipeline runs with so many steps and such a spacing, see `Evaluator.runs`; default: it does.
     """
-    spacings = dict.fromkeys((None, *space.spacings))
-    steps = default_fewer_steps(space.steps) if fewer_steps is None else sorted(set(fewer_steps), reverse=True)
     return [
         *_uniform(space, max_uniform),
         *_published(space, max_published),
-        *(fewer(count, spacing) for spacing in spacings for count in steps if 1 <= count < space.steps),
+        *_fewer(space, fewer_steps, runs),
     ]
 
 
@@ -89,6 +89,16 @@ def fewer(steps: int, spacing: str | None = None) -> Candidate:
     """The uncached sampler with so many steps."""
     label = f"{steps} steps" + (f" {spacing}" if spacing else "")
     return Candidate(origin="fewer_steps", label=label, calls=None, steps=steps, spacing=spacing)
+
+
+def _fewer(
+    space: SearchSpace, given: Iterable[int] | None, runs: Callable[[int, str | None], bool] | None
+) -> list[Candidate]:
+    """With the default step counts what does not run is left out; of what was asked for, the trial says that."""
+    spacings = dict.fromkeys((None, *space.spacings))
+    steps = default_fewer_steps(space.steps) if given is None else sorted(set(given), reverse=True)
+    points = [(count, spacing) for spacing in spacings for count in steps if 1 <= count < space.steps]
+    return [fewer(*point) for point in points if given is not None or runs is None or runs(*point)]
 
 
 def _intervals(space: SearchSpace) -> list[int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
@@ -15,6 +15,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from deepcadence.probe.ranks import gather
 from deepcadence.search.errors import SearchError
 from deepcadence.search.features import Features, Inputs
+from deepcadence.search.fields import Finite
 
 
 class DistributionValue(BaseModel):
@@ -23,8 +24,8 @@ class DistributionValue(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: Literal["fid", "kid"]
-    value: float
-    std: float | None = None
+    value: Finite
+    std: Finite | None = None
     real_samples: int
     generated_samples: int
 
@@ -74,7 +75,7 @@ class DistributionMetric:
         """Add images (n, 1 or 3, height, width) in [0, 1] to the real or to the generated set.
 
         Raises:
-            SearchError: a value is not finite, or there are neither 1 nor 3 channels.
+            SearchError: a value of an image or of a feature is not finite, or there are neither 1 nor 3 channels.
         """
         features = self._features(images)
         self._counts[real] += images.shape[0]
@@ -97,7 +98,8 @@ class DistributionMetric:
         """The value so far.
 
         Raises:
-            SearchError: fewer than two images in either set, or a rank that added none to one.
+            SearchError: fewer than two images in either set, a rank that added none to one, or a value that is not
+                finite.
         """
         counts = gather(torch.tensor([self._counts[True], self._counts[False]]))
         real, generated = counts.sum(0).tolist()
@@ -109,9 +111,15 @@ class DistributionMetric:
         if min(real, generated) < 2:
             raise SearchError(f"{self.metric} needs at least 2 images in each set, found {real} and {generated}")
         value, std = self._compute_fid() if self.metric == "fid" else self._compute_kid(min(real, generated))
-        return DistributionValue(
-            metric=self.metric, value=value, std=std, real_samples=real, generated_samples=generated
-        )
+        try:
+            return DistributionValue(
+                metric=self.metric, value=value, std=std, real_samples=real, generated_samples=generated
+            )
+        except ValidationError as error:
+            raise SearchError(
+                f"{self.metric} came out as {value} (spread over subsets: {std}); expected finite numbers: the "
+                "features are too large, or the subsets of kid are of a single image"
+            ) from error
 
     def _compute_fid(self) -> tuple[float, None]:
         if self._fid is None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from deepcadence.probe import Macs, Trace, Workload, count_macs, spaced
+from deepcadence.probe import Macs, Trace, Workload, WorkloadError, count_macs, spaced
 from deepcadence.schedules import Handle, Schedule, cached, denoiser, family_of
 from deepcadence.search.candidates import Candidate
 from deepcadence.search.errors import SearchError
@@ -67,6 +67,10 @@ class Measurement:
         if found is None:
             raise SearchError(f"{metric!r} was not measured: the evaluator was given no such function")
         return found
+
+
+class NoFiguresError(SearchError):
+    """A run gave no figures: its images, or what a quality function of one's own says of them, are not finite."""
 
 
 Enough = Callable[[Measurement], bool]
@@ -152,14 +156,40 @@ class Evaluator:
         return self.trace.num_calls
 
     def trace_of(self, steps: int, spacing: str | None = None) -> Trace:
-        """How a run of `steps` steps calls its denoiser, its timesteps spread by `spacing`, if that is given."""
+        """How a run of `steps` steps calls its denoiser, its timesteps spread by `spacing`, if that is given.
+
+        Raises:
+            SearchError: the pipeline does not run with another number of steps than the reference's.
+            WorkloadError: it does not run with those of the reference, or the sampler has no such spacing.
+        """
         if (steps, spacing) not in self._traces:
             with spaced(self.workload.pipeline, spacing):
-                self._traces[steps, spacing] = self.workload.trace(steps)
+                self._traces[steps, spacing] = self._traced(steps, spacing)
         return self._traces[steps, spacing]
 
+    def _traced(self, steps: int, spacing: str | None) -> Trace:
+        try:
+            return self.workload.trace(steps)
+        except (WorkloadError, RuntimeError) as error:  # what a pipeline raises that is left without a timestep
+            if steps == self.workload.steps or isinstance(error, torch.OutOfMemoryError):
+                raise
+            name = type(self.workload.pipeline).__name__
+            how = f"{steps} steps" + (f" spaced {spacing}" if spacing else "")
+            raise SearchError(
+                f"{name} does not run with {how}; expected a number of steps with which it calls its denoiser, as it "
+                f"does with the {self.workload.steps} of the reference; leave that number out: {error}"
+            ) from error
+
+    def runs(self, steps: int, spacing: str | None = None) -> bool:
+        """Whether the pipeline runs with so many steps: some samplers, and image to image, need a few at least."""
+        try:
+            self.trace_of(steps, spacing)
+        except SearchError:
+            return False
+        return True
+
     def calls_of(self, steps: int, spacing: str | None = None) -> int:
-        """Calls of the denoiser in a run of `steps` steps."""
+        """Calls of the denoiser in a run of `steps` steps, its timesteps spread by `spacing`; see `trace_of`."""
         return self.trace_of(steps, spacing).num_calls
 
     @cached_property
@@ -192,7 +222,8 @@ class Evaluator:
             enough: asked after each batch but the last, with what was measured so far; True ends it there.
 
         Raises:
-            SearchError: images that are not finite, or a run that did not follow the schedule.
+            NoFiguresError: images, or values of a quality function of one's own, that are not finite.
+            SearchError: the pipeline does not run with so many steps, or the run did not follow the schedule.
             ScheduleError: the schedule does not fit the model or the number of calls.
         """
         calls = self.calls_of(steps or self.workload.steps, spacing)
@@ -213,9 +244,9 @@ class Evaluator:
         schedule, steps, spacing = candidate.schedule(), candidate.steps, candidate.spacing
         return self.measure(schedule, steps=steps, spacing=spacing, phase=phase, enough=enough)
 
-    def fewer_steps_macs(self, steps: int) -> float:
-        """Mean MACs of a run of `steps` steps, per call of the reference run and per sample."""
-        return self.macs.full * self.calls_of(steps) / self.num_calls
+    def fewer_steps_macs(self, steps: int, spacing: str | None = None) -> float:
+        """Mean MACs of an uncached run of `steps` steps, per call of the reference run and per sample."""
+        return self.macs.full * self.calls_of(steps, spacing) / self.num_calls
 
     def _measure(
         self,
@@ -226,7 +257,7 @@ class Evaluator:
         enough: Enough | None = None,
     ) -> Measurement:
         _ = self.reference  # before a schedule is attached
-        uncached = self.fewer_steps_macs(steps or self.workload.steps)
+        uncached = self.fewer_steps_macs(steps or self.workload.steps, spacing)
 
         def measured(made: _Made) -> Measurement:
             return self._measured(made, uncached if schedule is None else self._macs_of(schedule, made))
@@ -236,10 +267,8 @@ class Evaluator:
 
     def _measured(self, made: _Made, macs: float) -> Measurement:
         images = made.images
-        reference = self.reference.images[: len(images)]
         return Measurement(
-            psnr=psnr(images, reference),
-            ssim=ssim(images, reference),
+            **self._qualities(images),
             mean_macs=macs,
             speedup=self.macs.full / macs,
             wall_seconds=sum(made.seconds),
@@ -250,10 +279,18 @@ class Evaluator:
             / self._deciders(made)
             / self.num_calls,
             images=images if self._keep_images else None,
-            own=None
-            if self._quality is None
-            else own_quality(self._quality, images, reference, self._prompts(len(images))),
         )
+
+    def _qualities(self, images: Tensor) -> dict[str, Tensor]:
+        """(n,) of each quality of the first n images, by its name in `Measurement`."""
+        reference = self.reference.images[: len(images)]
+        try:
+            found = {"psnr": psnr(images, reference), "ssim": ssim(images, reference)}
+            if self._quality is not None:
+                found["own"] = own_quality(self._quality, images, reference, self._prompts(len(images)))
+        except SearchError as error:
+            raise NoFiguresError(str(error)) from error
+        return found
 
     def _macs_of(self, schedule: Schedule, made: _Made) -> float:
         """Mean MACs of a run: those of the schedule, and of the calls that went on, of all samples and sides."""

@@ -47,7 +47,8 @@ class Features:
         """The features, on the extractor's device.
 
         Raises:
-            SearchError: a value is not finite, there are neither 1 nor 3 channels, or the extractor gave no features.
+            SearchError: a value of an image or of a feature is not finite, there are neither 1 nor 3 channels, or the
+                extractor gave no features.
         """
         check_images(images)
         if images.shape[1] not in (1, 3):
@@ -57,7 +58,15 @@ class Features:
         if not isinstance(features, Tensor) or features.dim() < 2 or features.shape[0] != images.shape[0]:
             found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise SearchError(f"the extractor gave {found} for {images.shape[0]} images; expected (n, features)")
-        return features.flatten(1).float()
+        flat = features.flatten(1).float()
+        bad = (~torch.isfinite(flat)).any(1).nonzero().flatten().tolist()
+        if bad:
+            raise SearchError(
+                f"the extractor gave features that are not finite for {len(bad)} of {len(flat)} images (first: sample "
+                f"{bad[0]} of those given at once); expected finite numbers: see whether the extractor takes "
+                f"inputs={self._inputs!r}, and which size"
+            )
+        return flat
 
     def _prepared(self, images: Tensor) -> Tensor:
         batch = images.to(self._device, torch.float32).clamp(0, 1)

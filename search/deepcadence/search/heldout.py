@@ -19,7 +19,7 @@ from deepcadence.search.baselines import fewer
 from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.contenders import best_uniform, most_steps
 from deepcadence.search.errors import SearchError
-from deepcadence.search.evaluate import Evaluator, Measurement, Progress
+from deepcadence.search.evaluate import Evaluator, Measurement, NoFiguresError, Progress
 from deepcadence.search.fields import Finite, Positive, Record, Whole, problems
 from deepcadence.search.identity import check_same_workload
 from deepcadence.search.provenance import documented
@@ -77,8 +77,9 @@ class HeldOut(Record):
     Attributes:
         schedule: the chosen one, ready to be saved.
         chosen: its figures.
-        uniform: the best uniform schedule within the budget of MACs, features held; None if none is that cheap.
-        uniform_extrapolated: the same with features reused as the choice does; None if that holds them.
+        uniform: the best uniform schedule within the budget of MACs, features held; None if none is that cheap, or if
+            its images are not finite on the held-out seeds.
+        uniform_extrapolated: the same with features reused as the choice does; None if that holds them, or likewise.
         fewer_steps: the uncached sampler with the most steps within the budget; None likewise.
         seeds: that were run, none of them a search seed.
         num_calls, full_macs, seconds_per_sample: of the uncached reference run.
@@ -112,8 +113,7 @@ class HeldOut(Record):
             uniform={how: (row.label, row.psnr_difference) for how, row in uniform.items() if row is not None},
             fewer=(fewer.steps, fewer.psnr_difference) if fewer is not None else None,
             chosen_is=next(
-                (how for how, row in uniform.items() if row and (row.calls, row.order) == (chosen.calls, chosen.order)),
-                None,
+                (how for how, row in uniform.items() if row and _what_runs(row) == _what_runs(chosen)), None
             ),
         )
 
@@ -139,6 +139,12 @@ class HeldOut(Record):
             raise SearchError(f"{path}: not a held-out measurement: {shortened(str(error), 200)}") from error
 
 
+def _what_runs(row: Comparison) -> tuple[object, ...]:
+    """Equal for rows that ran the same, whatever they are called; see `Candidate.key`."""
+    reuse = (row.order, row.alpha if row.order else None, row.threshold, row.max_hold)
+    return (row.calls, *reuse, row.steps, row.spacing)
+
+
 def held_out_seeds(result: StudyResult, count: int = 256) -> tuple[int, ...]:
     """`count` seeds above all search seeds of the study, none of which gives the noise of one of those."""
     taken = {noise_of(seed) for seed in result.seeds}
@@ -162,7 +168,8 @@ def finalize(
     The budget is what `target_speedup` leaves of the full run's MACs: every contender may use the best setting that the
     target allows. Without a target it is the MACs of the choice.
 
-    MACs are exact here, whatever the study counted by. The best uniform schedule is picked on the search seeds.
+    MACs are exact here, whatever the study counted by. The best uniform schedule is picked on the search seeds. A rival
+    whose images are not finite is left out.
 
     Args:
         workload: as in the study; its seeds are ignored.
@@ -175,7 +182,8 @@ def finalize(
         progress: phases "uniform baselines", "held-out: reference", "held-out: schedule" and so on.
 
     Raises:
-        SearchError: a seed was a search seed, workload or quality are not those of the study, or images are not finite.
+        SearchError: a seed was a search seed, workload or quality are not those of the study, or images of the choice
+            or of the uncached run are not finite.
     """
     seeds = held_out_seeds(result) if seeds is None else tuple(seeds)
     check_held_out(seeds, result)
@@ -191,8 +199,13 @@ def finalize(
     speedups = _speedups(evaluator.workload, [chosen, *rivals.values()], held_out_phases(progress))
     rows = {}
     for name, rival in rivals.items():
-        measured = base if rival.key == chosen.key else evaluator.measure_candidate(rival, phase=name.replace("_", " "))
-        rows[name] = _row(evaluator, rival, measured, speedups[rival.key], base)
+        try:
+            found = (
+                base if rival.key == chosen.key else evaluator.measure_candidate(rival, phase=name.replace("_", " "))
+            )
+        except NoFiguresError:
+            continue
+        rows[name] = _row(evaluator, rival, found, speedups[rival.key], base)
     return HeldOut(
         schedule=documented(chosen, evaluator, base, result.metric),
         chosen=_row(evaluator, chosen, base, speedups[chosen.key]),
@@ -212,7 +225,7 @@ def _rivals(
     found = {"uniform": best()}
     if chosen.order:
         found["uniform_extrapolated"] = best(order=chosen.order, alphas={1.0, chosen.alpha})
-    steps = most_steps(evaluator, limit)
+    steps = most_steps(evaluator, limit, chosen.spacing)
     if steps is not None:
         found["fewer_steps"] = fewer(steps, chosen.spacing)
     return {name: candidate for name, candidate in found.items() if candidate is not None}
@@ -242,7 +255,7 @@ def _row(
         max_hold=what.max_hold,
         steps=what.steps,
         spacing=what.spacing,
-        full_calls=evaluator.calls_of(what.steps) if full is None else full + went_on,
+        full_calls=evaluator.calls_of(what.steps, what.spacing) if full is None else full + went_on,
         partial_calls=partial - went_on,
         mean_macs=measured.mean_macs,
         speedup=measured.speedup,

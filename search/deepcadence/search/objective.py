@@ -16,13 +16,11 @@ from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Evaluator, Measurement
 from deepcadence.search.racing import is_lost, looks, rival_of
 from deepcadence.search.space import SearchSpace
-from deepcadence.search.storage import PREDICTOR, RACED_OUT, RECORD, WORKER
+from deepcadence.search.storage import DROPPED, ERROR, PREDICTOR, RACED_OUT, RECORD, WORKER
 from deepcadence.search.workers import this_worker
 
 CANDIDATE = "candidate"
 """Trial attribute of an enqueued baseline or predicted schedule: what to run."""
-ERROR = "error"
-"""Trial attribute of a trial that failed for good: its label, and why."""
 
 
 class DroppedTrialError(SearchError):
@@ -57,6 +55,7 @@ class Objective:
         self._looks = looks(evaluator.workload) if racing else 0
         self._pictures = pictures
         self.last_number: int | None = None  # of the trial that was run last, unless it broke
+        self.stopped: int | None = None  # number of the trial that Ctrl-C ended
         self.measures = False  # whether the last trial came to be measured: what is stored of it made sense until then
 
     def prepare(self) -> None:
@@ -69,14 +68,19 @@ class Objective:
             return self._run(trial)
         except (SearchError, optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError):
             raise
-        except BaseException:
+        except BaseException as error:
             self.last_number = None  # the error is no answer of the storage
+            self.stopped = trial.number if isinstance(error, KeyboardInterrupt) else None
             raise
 
     def _run(self, trial: optuna.Trial) -> tuple[float, float]:
         trial.set_user_attr(WORKER, this_worker())
         others = trial.study.get_trials(deepcopy=False)
-        candidate = self._candidate(trial, others)
+        try:
+            candidate = self._candidate(trial, others)
+        except DroppedTrialError as error:
+            trial.set_user_attr(DROPPED, str(error))
+            raise
         self.measures = True
         races = self._looks > 0 and CANDIDATE not in trial.user_attrs
         twin = _finished_twin(candidate, others, raced=races)
@@ -103,7 +107,7 @@ class Objective:
             return candidate
         if sum(is_alive(t) and is_search(t) and t.number < trial.number for t in others) >= self._trials:
             raise DroppedTrialError(f"the study has its {self._trials} trials")
-        return self._space.suggest(trial)
+        return self._space.suggest(trial, self._evaluator.calls_of)
 
     def _predicts(self, trial: optuna.Trial, others: list[FrozenTrial]) -> bool:
         """Whether predictions agree with what was measured so far, or too little was measured to say."""

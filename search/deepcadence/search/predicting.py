@@ -102,5 +102,7 @@ def _values(predictor: Predictor, candidates: Iterable[Candidate]) -> dict[str, 
     """Predicted PSNR by key, of those that are schedules at cuts that the predictor knows."""
     schedules = {found.key: found.calls for found in candidates if set(found.calls or ()) <= {"full", *predictor.cuts}}
     known = {key: calls for key, calls in schedules.items() if calls is not None}
+    if not known:
+        return {}
     values = predictor.psnr(predictor.encode(list(known.values())))
     return {key: round(float(value), 4) for key, value in zip(known, values, strict=True)}

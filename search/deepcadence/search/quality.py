@@ -34,13 +34,13 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
         8-bit images reaches.
 
     Raises:
-        SearchError: the shapes differ, or a value is not finite.
+        SearchError: the shapes differ, a value is not finite, or values are so large that the PSNR is not finite.
     """
     check_images(images, reference)
     values: Tensor = peak_signal_noise_ratio(
         images.float(), reference.float(), data_range=1.0, reduction="none", dim=(1, 2, 3)
     )
-    return values.clamp(max=PSNR_CAP)
+    return _finite("PSNR", values.clamp(max=PSNR_CAP), images, reference)
 
 
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
@@ -60,7 +60,8 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
     )
     if isinstance(values, tuple):
         values = values[0]
-    return values.reshape(images.shape[0]).clamp(max=1)  # of identical images, rounding may give a little more
+    values = values.reshape(images.shape[0]).clamp(max=1)  # of identical images, rounding may give a little more
+    return _finite("SSIM", values, images, reference)
 
 
 def metric_name(metric: str | QualityFunction) -> str:
@@ -117,6 +118,20 @@ def check_images(images: Tensor, reference: Tensor | None = None) -> None:
                 f"{len(bad)} of {len(values)} {what} hold values that are not finite (first: sample {bad[0]}); "
                 "the run overflowed: try another dtype, or a cut that changes less"
             )
+
+
+def _finite(name: str, values: Tensor, images: Tensor, reference: Tensor) -> Tensor:
+    """The (n,) values of a metric; raises `SearchError` unless all are finite: float32 holds no square above 3e38."""
+    bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+    if bad:
+        first = bad[0]
+        largest = max(float(each[first].abs().max()) for each in (images, reference))
+        raise SearchError(
+            f"{name} is not finite for {len(bad)} of {len(values)} images (first: sample {first}, with a value of "
+            f"{largest:.3g} in it or its reference); expected values in [0, 1]: the run diverged, try another dtype, "
+            "or a cut that changes less"
+        )
+    return values
 
 
 def _window(images: Tensor) -> dict[str, Any]:

@@ -6,9 +6,12 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["also_run_with", "beside_others", "words"]
+from deepcadence.search.objective import is_alive, is_search
+from deepcadence.search.storage import DROPPED, requeued
+
+__all__ = ["also_run_with", "beside_others", "died", "words"]
 
 _MOST = 20  # setups that a study keeps beside its last
 
@@ -38,12 +41,29 @@ def beside_others(trials: Iterable[FrozenTrial]) -> int:
     return count
 
 
-def words(beside: int, earlier: int) -> str | None:
+def died(trials: Iterable[FrozenTrial]) -> int:
+    """How many trials ended without a result (stopped, killed, an error of the pipeline), and left a trace.
+
+    A trial of the search that was queued again leaves none. Without that, the next one is another than it would have
+    been; and a baseline or predicted schedule comes after those that waited behind it, which then know less.
+    """
+    found = list(trials)
+    again = requeued(found)
+    dead = [t for t in found if t.state == TrialState.FAIL and not is_alive(t) and DROPPED not in t.user_attrs]
+    return sum(not (is_search(trial) and trial.number in again) for trial in dead)
+
+
+def words(beside: int, earlier: int, died: int = 0) -> str | None:
     """What speaks against getting the same again, in a sentence; None if nothing does."""
     reasons = []
     if beside:
         count = f"{beside} trial{'s' * (beside > 1)}"
         reasons.append(f"{count} ran beside others, and what is proposed depends on what was finished before")
+    if died:
+        count = f"{died} trial{'s' * (died > 1)}"
+        reasons.append(
+            f"{count} ended without a result (stopped, killed, or an error), which may change what comes next"
+        )
     if earlier:
         reasons.append("it was gone on with by other versions, or on another machine")
     return f"The same command need not give the same schedule again: {', and '.join(reasons)}." if reasons else None

@@ -18,7 +18,7 @@ from deepcadence.search.candidates import Candidate, Origin
 from deepcadence.search.errors import SearchError
 from deepcadence.search.fields import Escaped, Finite, Positive, Record, Whole, problems
 from deepcadence.search.racing import RacedOut
-from deepcadence.search.repeatable import beside_others
+from deepcadence.search.repeatable import beside_others, died
 from deepcadence.search.storage import EARLIER, IDENTITY, PREDICTOR, RACED_OUT, RECORD, SETUP, reading
 
 
@@ -80,6 +80,7 @@ class StudyResult(Record):
         setup: with which command and versions, on which machine, it was last begun or resumed; empty in older studies.
         earlier_setups: those before that, where versions or machine were others.
         beside_others: trials that ran while another one did.
+        died: trials that ended without a result, see `repeatable.died`.
     """
 
     study_name: Text
@@ -102,6 +103,7 @@ class StudyResult(Record):
     setup: Setup = Setup()
     earlier_setups: tuple[Setup, ...] = ()
     beside_others: Whole = 0
+    died: Whole = 0
 
     @model_validator(mode="after")
     def _cuts_are_known(self) -> Self:
@@ -139,7 +141,7 @@ class StudyResult(Record):
     @property
     def repeatable_words(self) -> str | None:
         """What keeps the same command from giving the same study on the same machine, in words; None if nothing."""
-        return repeatable.words(self.beside_others, len(self.earlier_setups))
+        return repeatable.words(self.beside_others, len(self.earlier_setups), self.died)
 
     @property
     def calls_run(self) -> float:
@@ -258,7 +260,7 @@ class StudyResult(Record):
                 | _trials(frozen)
                 | {"study_name": study.study_name, "predictor": study.user_attrs.get(PREDICTOR)}
                 | {"setup": study.user_attrs.get(SETUP, {}), "earlier_setups": study.user_attrs.get(EARLIER, ())}
-                | {"beside_others": beside_others(frozen)}
+                | {"beside_others": beside_others(frozen), "died": died(frozen)}
             )
         except (ValidationError, ScheduleError) as error:
             raise SearchError(problems(f"study {study.study_name!r}", error)) from error

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from deepcadence.search.objective import is_search
-from deepcadence.search.storage import RACED_OUT
+from deepcadence.search.storage import RACED_OUT, requeued
 
 Sampler = Literal["gp", "tpe"]
 """How the search proposes schedules: by Gaussian processes of both objectives (LogEHVI), or by multi-objective TPE."""
@@ -21,10 +21,11 @@ _STARTUP = 10  # trials of the search that are drawn at random first
 
 
 class TrialSeeded(BaseSampler):
-    """A sampler of Optuna whose random state is derived from a seed and the number of the trial.
+    """A sampler of Optuna whose random state is derived from a seed and the place of the trial, see `_place`.
 
-    A study that is killed and resumed proposes what it would have proposed, instead of its first trials again, and
-    workers that share a study propose different things.
+    A study that is stopped or killed in a trial of the search, and resumed, proposes what it would have proposed,
+    instead of its first trials again, and workers that share a study propose different things. Where this does not
+    hold, see `repeatable.died`.
     """
 
     def __init__(self, kind: Sampler, seed: int = 0) -> None:
@@ -32,7 +33,7 @@ class TrialSeeded(BaseSampler):
         self._inner = self._make(0)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._inner = self._make(trial.number)
+        self._inner = self._make(_place(study, trial))
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -53,11 +54,17 @@ class TrialSeeded(BaseSampler):
     ) -> None:
         self._inner.after_trial(study, trial, state, values)
 
-    def _make(self, number: int) -> BaseSampler:
-        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+    def _make(self, place: int) -> BaseSampler:
+        seed = int(np.random.SeedSequence([self._seed, place]).generate_state(1)[0])
         if self._kind == "gp":
             return _SearchGP(seed)
         return TPESampler(seed=seed, n_startup_trials=_STARTUP, constant_liar=True)
+
+
+def _place(study: optuna.Study, trial: FrozenTrial) -> int:
+    """The trial's number if no trial before it had been queued again: that one and its repetition have one place."""
+    until = [t for t in study.get_trials(deepcopy=False) if t.number <= trial.number]
+    return trial.number - sum(number < trial.number for number in requeued(until))
 
 
 class _SearchGP(BaseSampler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from deepcadence.search.contenders import ROUNDING
 from deepcadence.search.errors import SearchError
 from deepcadence.search.results import StudyResult, TrialRecord
 from deepcadence.search.timing import CallSeconds
@@ -20,6 +21,7 @@ def select(
     """The best schedule of a study within limits.
 
     Of the schedules within all limits it is the one with the best quality; if quality alone is limited, the cheapest.
+    One that costs exactly what a limit says is within it, whichever way its figures were rounded.
 
     Args:
         result: the study.
@@ -47,8 +49,8 @@ def select(
     cheap = [
         trial
         for trial in schedules
-        if (target_speedup is None or speedup[trial.number] >= target_speedup)
-        and (max_macs is None or trial.mean_macs <= max_macs)
+        if (target_speedup is None or speedup[trial.number] * ROUNDING >= target_speedup)
+        and (max_macs is None or trial.mean_macs <= max_macs * ROUNDING)
     ]
     if not cheap:
         cheapest = max(schedules, key=lambda trial: speedup[trial.number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -127,17 +127,20 @@ class SearchSpace:
         if self.max_holds and not self.thresholds:
             raise SearchError("max_holds belong to adaptive schedules; give thresholds as well")
 
-    def suggest(self, trial: optuna.Trial) -> Candidate:
-        """Ask Optuna for a point of the space."""
+    def suggest(self, trial: optuna.Trial, calls_of: Callable[[int, str | None], int] | None = None) -> Candidate:
+        """Ask Optuna for a point of the space.
+
+        Args:
+            trial: what to ask.
+            calls_of: calls of a run of so many steps with such a spacing, see `Evaluator.calls_of`, as some spacings
+                make one call more; default: as many as with the spacing of the reference.
+        """
         lengths = {self.steps: self.num_calls, **dict(self.fewer)}
         steps = _choice(trial, "steps", tuple(lengths))
         spacing = _choice(trial, "spacing", self.spacings)
         threshold = _choice(trial, "threshold", (*(None,) * bool(self.orders), *self.thresholds))
-        found = (
-            self._nonuniform(trial, lengths[steps])
-            if threshold is None
-            else self._adaptive(trial, lengths[steps], threshold)
-        )
+        num_calls = lengths[steps] if calls_of is None else calls_of(steps, spacing)
+        found = self._nonuniform(trial, num_calls) if threshold is None else self._adaptive(trial, num_calls, threshold)
         words = [found.label, *([f"{steps} steps"] if steps != self.steps else []), *([spacing] if spacing else [])]
         return found.model_copy(update={"label": " ".join(words), "steps": steps, "spacing": spacing})
 

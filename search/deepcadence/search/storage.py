@@ -8,7 +8,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,17 @@ RECORD = "record"
 """Trial attribute: what was run and measured, written in one piece."""
 RACED_OUT = "raced_out"
 """Trial attribute of a trial that was given up: what was run, and what was seen of it, see `racing`."""
-
+ERROR = "error"
+"""Trial attribute of a trial that failed for good: its label, and why."""
+DROPPED = "dropped"
+"""Trial attribute of a trial that does not count: why."""
 WORKER = "worker"
 """Trial attribute: which process runs it, see `workers`."""
 
 MAX_RETRIES = 3
 """How often a trial whose worker died is queued again; it may be what kills workers."""
 
+_RETRIES = "retry_history"  # where `RetryHeartbeatStaleTrialCallback` notes which trials a trial repeats
 _OPENINGS = 5
 _HEARTBEAT = 30
 
@@ -161,11 +165,23 @@ def close(storage: BaseStorage) -> None:
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue a trial again whose worker died, with the same parameters, `MAX_RETRIES` times at most."""
+    """Queue a trial again whose worker died or was stopped, with the same parameters, `MAX_RETRIES` times at most.
+
+    One that had failed for good by then, or was dropped, is not. The new one is as if nothing of it had been run.
+    """
+    if ERROR in trial.user_attrs or DROPPED in trial.user_attrs:
+        return
     again = copy.deepcopy(trial)
-    again.user_attrs.pop(WORKER, None)  # else the next worker's trial would look like a dead one's until it signs
+    for name in (RECORD, RACED_OUT, WORKER):  # with the last, it would look like a dead one's until the next one signs
+        again.user_attrs.pop(name, None)
     with quiet():
         RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)(study, again)
+
+
+def requeued(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Numbers of the trials that were queued again, as other trials."""
+    histories = (trial.system_attrs.get(_RETRIES) for trial in trials)
+    return {number for each in histories if isinstance(each, list) for number in each if isinstance(number, int)}
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from deepcadence.probe import Macs, Profile, Setup, Workload
 from deepcadence.schedules import denoiser, family_of, model_info
@@ -29,7 +32,7 @@ from deepcadence.search.sampler import Sampler, TrialSeeded
 from deepcadence.search.settings import StudySettings, dtype_of
 from deepcadence.search.space import SearchSpace
 from deepcadence.search.storage import EARLIER, PREDICTOR, RECORD, SETTINGS, SETUP, failures_named, open_storage, quiet
-from deepcadence.search.workers import requeue_dead
+from deepcadence.search.workers import requeue_dead, requeue_stopped
 
 _POLL_SECONDS = 1.0
 _USELESS = 0.9  # a cut whose partial call costs more than this part of a full one saves too little to search
@@ -82,8 +85,10 @@ def run_study(
         storage: None for memory, a path for an SQLite file, or a database URL; see `open_storage`.
         study_name: of the study in the storage, which may hold several.
         trials: how many search trials the study is to have in the end, earlier ones included; baselines come on top.
-        profile: a profile of the same model; gives the MACs and the cuts to search, if those are not given.
-        macs: cost of the calls; counted exactly if neither this nor a profile is given.
+        profile: a profile of the same model; gives the MACs and the cuts to search, if those are not given. MACs
+            depend on the size of the images, which must be the workload's then.
+        macs: cost of the calls, at the size that the workload has; counted exactly if neither this nor a profile is
+            given.
         cuts: cuts to search; default: those of the profile, else all that save at least 10%.
         intervals: lowest and highest N; default 2 to 10.
         powers: lowest and highest p; default 1.05 to 2.5.
@@ -115,18 +120,21 @@ def run_study(
         on_trial: told each trial that this process finished, but for those that were given up.
 
     Raises:
-        SearchError: the study in the storage is about something else, or the reference is not finite.
+        SearchError: the study in the storage is about something else, the profile is of another model, the MACs are
+            of samples of another size, or the reference is not finite.
         WorkloadError: the sampler has no such spacing.
     """
     if trials < 0:
         raise SearchError(f"trials is {trials}; expected 0 or more")
     check_name(study_name)
     _check_profile(profile, workload)
+    source: Literal["macs", "profile"] = "macs" if macs is not None or profile is None else "profile"
     if macs is None and profile is not None:
         macs = profile.meta.macs
     name, quality = metric_name(metric), None if isinstance(metric, str) else metric
     keep = pictures is not None
     evaluator = Evaluator(workload, macs=macs, quality=quality, keep_images=keep, share=True, progress=progress)
+    _check_size(macs, source, evaluator)
     wanted = cuts if cuts is not None else (profile.cuts if profile is not None else None)
     space = SearchSpace.default(
         evaluator.num_calls,
@@ -189,6 +197,7 @@ def take_part(
         max_uniform=settings.max_uniform,
         max_published=settings.max_published,
         fewer_steps=settings.fewer_steps,
+        runs=evaluator.runs,
     )
     with quiet(), failures_named(study.study_name):
         _enqueue(study, space, todo)
@@ -240,12 +249,22 @@ class _Worker:
                 return
 
     def _one_trial(self) -> None:
-        self._objective.last_number, self._objective.measures = None, False
+        self._objective.last_number, self._objective.stopped, self._objective.measures = None, None, False
         try:
             self._optimize()
+        except KeyboardInterrupt:
+            self._queue_stopped()
+            raise
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError, AssertionError):  # Optuna knows none of this
             if not self._is_over():
                 raise
+
+    def _queue_stopped(self) -> None:
+        """Queue the trial again that Ctrl-C ended, if it ended one; where the database fails as well, it is lost."""
+        number = self._objective.stopped
+        if number is not None:
+            with contextlib.suppress(optuna.exceptions.StorageInternalError, SQLAlchemyError):
+                requeue_stopped(self._study, number)
 
     def _optimize(self) -> None:
         """One trial; `SearchError` for what Optuna stumbles over before the trial is measured."""
@@ -386,3 +405,25 @@ def _check_profile(profile: Profile | None, workload: Workload) -> None:
             f"the profile is of another model: {then.class_name} with config hash {then.config_sha256}, "
             f"expected {now.class_name} with {now.config_sha256}"
         )
+
+
+def _check_size(macs: Macs | None, source: Literal["macs", "profile"], evaluator: Evaluator) -> None:
+    """Raise `SearchError` if MACs that were given are of samples of another size than those of the workload."""
+    if macs is None or not macs.sample_shape:
+        return
+    model = denoiser(evaluator.workload.pipeline)
+    family, shape = family_of(model), evaluator.trace.sample_shape
+    found, expected = (family.size_of(model, each) for each in (macs.sample_shape, shape))
+    if found != expected:
+        advice = {
+            "macs": f"count them with count_macs(..., size={expected})",
+            "profile": "probe this very workload, with the same call arguments (--call)",
+        }[source]
+        raise SearchError(
+            f"the MACs of {source} are of samples of shape {_sides(macs.sample_shape)}; expected {_sides(shape)}, "
+            f"with which the workload calls its denoiser, since MACs and speed-ups depend on the size: {advice}"
+        )
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

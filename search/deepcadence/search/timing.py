@@ -19,6 +19,7 @@ from deepcadence.probe import Workload, spaced
 from deepcadence.probe.clock import synchronize
 from deepcadence.schedules import cached, denoiser, uniform
 from deepcadence.search.candidates import Candidate
+from deepcadence.search.errors import SearchError
 from deepcadence.search.evaluate import Progress
 from deepcadence.search.results import TrialRecord
 
@@ -54,10 +55,15 @@ def call_seconds(workload: Workload, cuts: Iterable[int], *, progress: Progress 
 
     One run for each cut, in which full and partial calls take turns; the median of each kind counts. MACs are not time:
     small layers keep a device less busy than large ones.
+
+    Raises:
+        SearchError: there is no cut.
     """
+    wanted = sorted(set(cuts))
+    if not wanted:
+        raise SearchError("found no cut whose calls to time, expected at least one; count MACs instead of time")
     seeds, num_calls, model = _batch(workload), workload.num_calls(), denoiser(workload.pipeline)
     seconds: defaultdict[str | int, list[float]] = defaultdict(list)
-    wanted = sorted(set(cuts))
     for done, cut in enumerate(wanted, 1):
         schedule = uniform(num_calls, 2, cut)
         with cached(workload.pipeline, schedule), _clock(model) as durations:

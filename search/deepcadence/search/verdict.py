@@ -21,13 +21,15 @@ def words(
     """
     sentences = [_on_fewer_steps(label, fewer)]
     sentences += [_on_uniform(how, *rival, how == chosen_is) for how, rival in uniform.items()]
-    return " ".join(sentences if uniform else [*sentences, "No uniform schedule is as cheap."])
+    return " ".join(
+        sentences if uniform else [*sentences, "No uniform schedule is as cheap, or none that gives finite images."]
+    )
 
 
 def _on_fewer_steps(label: str, fewer: tuple[int, Estimate | None] | None) -> str:
     steps, difference = fewer or (0, None)
     if difference is None:
-        return f"No smaller number of steps is as cheap as {label}."
+        return f"No smaller number of steps is as cheap as {label}, or none that gives finite images."
     if difference.ci95[0] > 0:
         return f"Caching is worth it: within the same MACs, {steps} steps are {_by(difference)} worse."
     if difference.ci95[1] < 0:

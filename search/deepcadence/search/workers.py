@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deepcadence.search.storage import WORKER, requeue
+from deepcadence.search.storage import WORKER, requeue, requeued
 
 _TOKEN = uuid.uuid4().hex
 
@@ -35,7 +35,7 @@ def this_worker() -> dict[str, Any]:
 
 
 def requeue_dead(study: optuna.Study, *, grace: int) -> int:
-    """Fail the running trials whose process is gone and queue them again. Returns how many.
+    """Fail the running trials whose process is gone and queue them again, see `requeue`. Returns how many.
 
     A process of this machine is looked up; of others, the heartbeat in the storage decides, which stops when they
     die. A trial without a name died before it could give one, if it is older than `grace` seconds. A name that no
@@ -46,12 +46,21 @@ def requeue_dead(study: optuna.Study, *, grace: int) -> int:
         if not _dead(trial, grace):
             continue
         try:
-            study.tell(trial.number, state=TrialState.FAIL)
+            failed = study.tell(trial.number, state=TrialState.FAIL)
         except (ValueError, optuna.exceptions.OptunaError):
             continue  # another worker was first
-        requeue(study, trial)
+        requeue(study, failed)  # what it said last, which may be that it failed for good
         found += 1
     return found
+
+
+def requeue_stopped(study: optuna.Study, number: int) -> None:
+    """Queue a trial again that this worker failed since it was told to stop (Ctrl-C), see `requeue`."""
+    trials = study.get_trials(deepcopy=False)
+    if number not in requeued(trials):
+        for trial in trials:
+            if trial.number == number and trial.state == TrialState.FAIL:
+                requeue(study, trial)
 
 
 def _dead(trial: FrozenTrial, grace: int) -> bool:
