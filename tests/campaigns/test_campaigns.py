@@ -74,7 +74,7 @@ def test_a_few_power_cuts(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
-    assert sum(row["kills"] for row in result["rows"]) == 8
+    assert sum(row["commands"] for row in result["rows"]) == 8
     assert result["findings"] == []
     assert not (tmp_path / "result.progress").exists()
 
