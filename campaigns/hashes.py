@@ -6,8 +6,8 @@ and another hash is not what was tested. pip's reports, which `make` keeps in `.
 
     python -m campaigns.hashes .venv/.*.json
 
-compares, and with `--record` adds to `constraints.txt` what it does not have: what this platform takes. Needs nothing
-but Python. The exit code is 1 where a file has another hash.
+compares, and with `--record` adds to `constraints.txt` what it does not have: what this platform takes. The exit code
+is 1 where a file has another hash.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from deepcadence.schedules import write_atomically
 
 CONSTRAINTS = Path("constraints.txt")
 _PIN = re.compile(r"([\w.-]+)==")
@@ -69,7 +71,7 @@ def other(files: Iterable[Taken], known: Mapping[str, str]) -> list[str]:
     ]
 
 
-def with_files(constraints: str, files: Iterable[Taken]) -> str:
+def with_files(constraints: str, files: Collection[Taken]) -> str:
     """The constraints file with those files below their pins that it does not name yet."""
     known = recorded(constraints)
     lines = []
@@ -95,9 +97,7 @@ def main() -> None:
     print(f"{len(files)} files: {len(files) - len(wrong) - len(new)} as recorded, {len(new)} not recorded")
     print("\n".join(wrong), file=sys.stderr)
     if arguments.record and not wrong:
-        temporary = CONSTRAINTS.with_suffix(".tmp")
-        temporary.write_text(with_files(text, files), encoding="utf-8")
-        temporary.replace(CONSTRAINTS)
+        write_atomically(CONSTRAINTS, with_files(text, files))
     raise SystemExit(bool(wrong))
 
 
